@@ -1,0 +1,1 @@
+"""Web pages, HTTP API, metrics and health over the use cases; no rules of its own."""

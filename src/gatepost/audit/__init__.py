@@ -1,0 +1,1 @@
+"""Events, chain, signing, search and detectors: the one record; nobody's rules."""

@@ -1,0 +1,1 @@
+"""The configuration file: read, check, freeze; what a setting means lives with the part that declares it."""

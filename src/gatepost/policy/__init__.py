@@ -1,0 +1,1 @@
+"""Facts, verdicts, rules, engine and explanation: pure; facts are gathered by `gate`."""

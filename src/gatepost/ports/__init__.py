@@ -1,0 +1,1 @@
+"""The world as small Protocols and their values: clock, resolver, connect, fetch; no implementation."""

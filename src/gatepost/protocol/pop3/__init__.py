@@ -1,0 +1,1 @@
+"""POP3 without I/O: server session, command parser, multi-line answers."""

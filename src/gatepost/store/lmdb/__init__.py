@@ -1,0 +1,1 @@
+"""The LMDB engine of `standing`, shared by the workers of one machine; its rules live in `standing`."""
