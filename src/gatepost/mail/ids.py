@@ -1,0 +1,32 @@
+"""Event and entry IDs: 26 characters that sort by time (the ULID layout), made from a time and random octets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+ID_CHARACTERS: Final = 26
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U, so it can be read aloud
+_PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+
+
+def make_id(unix_ms: int, entropy: int) -> str:
+    """An ID of 26 characters: 48 bits of `unix_ms`, then the low 80 bits of `entropy`."""
+    number = (unix_ms & 0xFFFFFFFFFFFF) << 80 | (entropy & 0xFFFFFFFFFFFFFFFFFFFF)
+    pairs = _PAIRS
+    return "".join([pairs[number >> shift & 0x3FF] for shift in range(120, -1, -10)])
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` has the shape of an ID; nothing else may become part of a file name."""
+    return len(text) == ID_CHARACTERS and all(character in _ALPHABET for character in text)
+
+
+def id_time(event_id: str) -> datetime:
+    """When `event_id` was made, UTC, to the millisecond. Raises ValueError for what is no ID."""
+    if not is_id(event_id):
+        raise ValueError(f"{event_id!r} is not an ID: {ID_CHARACTERS} characters of {_ALPHABET} are expected")
+    unix_ms = 0
+    for character in event_id[:10]:
+        unix_ms = unix_ms << 5 | _ALPHABET.index(character)
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
