@@ -1,0 +1,105 @@
+"""The durable queue, as ports: writing (the worker that owns a spool) and reading (commands, pages)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Protocol
+
+from gatepost.spool.model import Entry, NewEntry, Settlement
+
+
+class SpoolError(Exception):
+    """The spool cannot be read or written; the message says which file, and what to do."""
+
+
+class SpoolFullError(SpoolError):
+    """No room: the disk is full or the spool is at its cap. The peer hears 452 4.3.1."""
+
+
+class Content(Protocol):
+    """A message's octets while they arrive and until the spool has them: in memory, above a threshold in a file.
+
+    `write` and `finish` do not sync; `SpoolStore.add` does.
+    """
+
+    @property
+    def octets(self) -> int:
+        """Written so far."""
+        ...
+
+    def write(self, octets: bytes) -> None:
+        """Raises SpoolFullError; what was written before is kept until `discard`."""
+        ...
+
+    def finish(self) -> None:
+        """No more `write`. `add` wants it finished."""
+        ...
+
+    def discard(self) -> None:
+        """Forget it; a file is removed. Does nothing once `add` took it over."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """What was written, in pieces, before or after `add` (checks that read it whole)."""
+        ...
+
+
+class SpoolStore(Protocol):
+    """One spool, owned by this worker. A call that changes it returns after the commit is on stable storage."""
+
+    def new_content(self) -> Content: ...
+
+    async def add(self, entry: NewEntry, content: Content) -> None:
+        """The entry is kept: from here it is delivered or bounced, whatever happens. Calls that come together share
+        one sync. Raises SpoolFullError, SpoolError: then nothing of it is kept."""
+        ...
+
+    async def lease(
+        self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
+    ) -> list[Entry]:
+        """Up to `limit` entries with recipients that are due, oldest first, at most `per_destination` of one
+        destination and none of the destinations in `exclude`; each holds only recipients of one destination, which
+        are LEASED now. The same entry may come again for another destination. A lease ends with `settle` or with
+        the owner."""
+        ...
+
+    async def settle(
+        self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()
+    ) -> None:
+        """Record what became of leased recipients, and add `new` entries (DSNs, expanded lists), in one commit.
+        An entry whose recipients are all settled is removed with its content."""
+        ...
+
+    def read(self, entry_id: str) -> AsyncIterator[bytes]:
+        """Prefix and content, in pieces of at most 256 KiB. Raises SpoolError when it is damaged or missing."""
+        ...
+
+    async def next_due(self) -> float | None:
+        """When the next recipient is due that is not leased or held; None for never."""
+        ...
+
+    async def change(self, entry_id: str, action: str, now: float) -> bool:
+        """A person's "retry", "hold", "release", "bounce" or "drop" of every recipient that is not settled; False
+        when no such entry is here. "bounce" makes them due with attempts at their end: the delivery loop sends the
+        DSN. What is leased changes when its attempt has ended. Raises SpoolError for an unknown action."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class SpoolReader(Protocol):
+    """Reads the spools of this machine in short statements, while their owners write."""
+
+    def list(self, *, states: Collection[str] = (), limit: int = 1000) -> list[Entry]:
+        """Entries, oldest first; with `states` only those that have a recipient in one of them."""
+        ...
+
+    def show(self, entry_id: str) -> Entry | None: ...
+
+    def content(self, entry_id: str) -> bytes | None:
+        """Prefix and content whole; None when there is no such entry."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Recipients by state, and "entries"."""
+        ...
