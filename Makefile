@@ -23,7 +23,7 @@ run: .venv/.runtime ## a demo under demo/: the server on loopback ports, one mes
 
 test: .venv/.test ## everything the tests need, then all tests (PYTEST_ARGS="-k spool" for some)
 	@scripts/debian-packages.sh
-	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: .venv/.lint ## formatter, linter, types, layering
 	@$(BIN)/ruff format --check --quiet . || { echo 'lint: "make format" rewrites these files:' >&2; $(BIN)/ruff format --check .; }

@@ -6,11 +6,11 @@ No fixture of a part lives here: each folder has its own conftest.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Their tests start servers and other programs, and measure themselves by timeouts: two at a time on two cores would
 # trip each other up. They run in one worker, one after the other, while the other workers do the rest.
@@ -23,16 +23,35 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def _folder(nodeid: str) -> str:
+    """The folder right below `tests` that a test lies in; its file, if it lies in none."""
+    return nodeid.removeprefix("tests/").partition("/")[0]
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects; the shuffle is a wrapper and comes earlier still
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        folder = Path(item.path).relative_to(config.rootpath / "tests").parts[0]
-        if folder in FOLDERS_OF_REAL_SERVERS:
+        if _folder(item.nodeid) in FOLDERS_OF_REAL_SERVERS:
             item.add_marker("real_servers")
-        if item.get_closest_marker("real_servers"):
-            item.add_marker(pytest.mark.xdist_group("real_servers"))
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(TIMEOUT_OF_REAL_SERVERS))
+    # The longest chain starts first, or the other workers wait for it at the end.
+    items.sort(key=lambda item: item.get_closest_marker("real_servers") is None)
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return OneAfterTheOther(config, log)
+
+
+class OneAfterTheOther(LoadScopeScheduling):
+    """Hands out tests by file, but all tests of real servers to one worker.
+
+    Not xdist's own loadgroup: with pytest 9.2 it no longer sees its groups (pytest-xdist 3.8.0).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "real_servers" if _folder(nodeid) in FOLDERS_OF_REAL_SERVERS else nodeid.partition("::")[0]
 
 
 class SkippedTestsFailCi:

@@ -44,7 +44,7 @@ def imported() -> dict[str, str]:
                     continue
             for module in modules:
                 top = module.partition(".")[0]
-                if top not in sys.stdlib_module_names and top not in {"gatepost", "backports"}:
+                if top not in sys.stdlib_module_names and top != "gatepost":
                     found[top] = str(path.relative_to(ROOT))
     return found
 
