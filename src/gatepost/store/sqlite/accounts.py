@@ -1,0 +1,211 @@
+"""Accounts, aliases and lists in SQLite: several processes read and write one file, `data/accounts.db`.
+
+Workers look up, commands and pages change. What was found is remembered until somebody has committed anything; SQLite
+tells that in two microseconds, so an `alias add` counts from the next look-up on, in every process.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import apsw
+import msgspec
+
+from gatepost.accounts.addresses import domain_of, parse_key
+from gatepost.accounts.model import Account, Alias, Found, MailingList
+from gatepost.accounts.port import AccountsError
+from gatepost.mail.address import AddressError
+from gatepost.store.sqlite.connection import SchemaError, connect, migrate
+
+FILE_NAME: Final = "accounts.db"
+MAX_REMEMBERED: Final = 20_000  # addresses; strangers try many that do not exist
+SECRET_OCTETS: Final = 32
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE entry (
+        address TEXT PRIMARY KEY,  -- a key: lower case, A-labels; "@domain" is a catch-all
+        domain TEXT NOT NULL,
+        kind TEXT NOT NULL,        -- account, alias, list
+        body BLOB NOT NULL         -- the value as JSON
+    ) WITHOUT ROWID;
+    CREATE INDEX entry_of_domain ON entry (kind, domain);
+    CREATE TABLE target (          -- which aliases name an address
+        address TEXT NOT NULL,
+        alias TEXT NOT NULL REFERENCES entry (address) ON DELETE CASCADE,
+        PRIMARY KEY (address, alias)
+    ) WITHOUT ROWID;
+    CREATE INDEX target_of_alias ON target (alias);
+    CREATE TABLE secret (          -- random octets that all processes share and nobody else knows
+        name TEXT PRIMARY KEY,
+        octets BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
+)
+
+_ENCODE: Final = msgspec.json.Encoder().encode
+_DECODE: Final[dict[str, Callable[[bytes], Found]]] = {
+    "account": msgspec.json.Decoder(Account).decode,
+    "alias": msgspec.json.Decoder(Alias).decode,
+    "list": msgspec.json.Decoder(MailingList).decode,
+}
+
+
+class SqliteAccounts:
+    """An AccountStore in one file. Open it after the fork, use it from one thread.
+
+    Raises AccountsError wherever the file cannot be read or written, or holds what this program did not write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._remembered: dict[str, Found | None] = {}
+        self._version = -1
+        with self._explained("opened"):
+            self._connection = connect(path)
+            try:
+                migrate(self._connection, MIGRATIONS, path)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def find(self, address: str) -> Found | None:
+        """What has exactly this key."""
+        with self._explained("read"):
+            row = self._connection.execute("PRAGMA data_version").fetchone()
+            assert row is not None
+            if row[0] != self._version or len(self._remembered) >= MAX_REMEMBERED:
+                self._version = row[0]
+                self._remembered.clear()
+            elif address in self._remembered:
+                return self._remembered[address]
+            row = self._connection.execute("SELECT kind, body FROM entry WHERE address = ?", (address,)).fetchone()
+        found = self._decoded(address, *row) if row else None
+        self._remembered[address] = found
+        return found
+
+    def naming(self, address: str) -> list[str]:
+        """The keys of the aliases that have `address` among their targets."""
+        with self._explained("read"):
+            rows = self._connection.execute("SELECT alias FROM target WHERE address = ? ORDER BY alias", (address,))
+            return [alias for (alias,) in rows]
+
+    def accounts(self, domain: str = "") -> list[Account]:
+        return [item for item in self._all("account", domain) if isinstance(item, Account)]
+
+    def aliases(self, domain: str = "") -> list[Alias]:
+        return [item for item in self._all("alias", domain) if isinstance(item, Alias)]
+
+    def lists(self, domain: str = "") -> list[MailingList]:
+        return [item for item in self._all("list", domain) if isinstance(item, MailingList)]
+
+    def put(self, item: Found) -> None:
+        """Add or replace, durably. Raises AccountsError when the address is taken by another kind, or is no key."""
+        kind = _kind_of(item)
+        self._check_key(item)
+        targets = {_target_key(target) for target in item.targets} if isinstance(item, Alias) else set()
+        with self._explained("written"), self._transaction():
+            row = self._connection.execute("SELECT kind FROM entry WHERE address = ?", (item.address,)).fetchone()
+            if row is not None and row[0] != kind:
+                raise AccountsError(f'{item.address} is an {row[0]} already; "{row[0]} remove {item.address}" frees it')
+            self._connection.execute("DELETE FROM target WHERE alias = ?", (item.address,))
+            self._connection.execute(
+                "INSERT INTO entry (address, domain, kind, body) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (address) DO UPDATE SET body = excluded.body",
+                (item.address, domain_of(item.address), kind, _ENCODE(item)),
+            )
+            self._connection.executemany(
+                "INSERT INTO target (address, alias) VALUES (?, ?)", [(target, item.address) for target in targets]
+            )
+
+    def remove(self, address: str) -> bool:
+        with self._explained("written"), self._transaction():
+            self._connection.execute("DELETE FROM entry WHERE address = ?", (address,))
+            return self._connection.changes() > 0
+
+    def secret(self, name: str) -> bytes:
+        """32 random octets, the same for every process and after a restart; made when first asked for."""
+        select = "SELECT octets FROM secret WHERE name = ?"
+        with self._explained("read"):
+            row = self._connection.execute(select, (name,)).fetchone()
+            if row is None:
+                with self._transaction():
+                    self._connection.execute(
+                        "INSERT OR IGNORE INTO secret VALUES (?, ?)", (name, secrets.token_bytes(SECRET_OCTETS))
+                    )
+                row = self._connection.execute(select, (name,)).fetchone()
+            assert row is not None
+            return bytes(row[0])
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _all(self, kind: str, domain: str) -> Iterator[Found]:
+        query = "SELECT address, kind, body FROM entry WHERE kind = ? AND (? = '' OR domain = ?)"
+        with self._explained("read"):
+            rows = self._connection.execute(query, (kind, domain, domain)).fetchall()  # short: no reader stays open
+        for address, found_kind, body in sorted(rows, key=lambda row: _listed_by(str(row[0]))):
+            yield self._decoded(str(address), found_kind, body)
+
+    def _decoded(self, address: str, kind: object, body: object) -> Found:
+        try:
+            return _DECODE[str(kind)](bytes(body))  # type: ignore[call-overload]
+        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+            raise AccountsError(
+                f"{self._path}: the entry of {address} is damaged ({error}); remove it and add it again"
+            ) from error
+
+    def _check_key(self, item: Found) -> None:
+        try:
+            key = parse_key(item.address, catch_all=isinstance(item, Alias))
+        except AddressError as error:
+            raise AccountsError(f"{item.address!r} is no address: {error}") from error
+        if key != item.address:
+            raise AccountsError(f"{item.address!r} is not written as a key; {key!r} is")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._remembered.clear()  # our own commits do not change what data_version says
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _explained(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except SchemaError as error:
+            raise AccountsError(str(error)) from error
+        except apsw.NotADBError as error:
+            raise AccountsError(f"{self._path} is no database of accounts; restore a backup of it") from error
+        except (apsw.Error, OSError) as error:
+            raise AccountsError(
+                f"{self._path} cannot be {done}: {error}; see that the disk and its rights are fine"
+            ) from error
+
+
+def _kind_of(item: Found) -> str:
+    if isinstance(item, Account):
+        return "account"
+    return "alias" if isinstance(item, Alias) else "list"
+
+
+def _target_key(target: str) -> str:
+    try:
+        return parse_key(target)
+    except AddressError as error:
+        raise AccountsError(f"the target {target!r} is no address: {error}") from error
+
+
+def _listed_by(address: str) -> tuple[str, str]:
+    """Lists are read by people: by domain, then by name."""
+    return (domain_of(address), address)

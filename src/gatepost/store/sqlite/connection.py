@@ -1,0 +1,88 @@
+"""Opening a SQLite database the way every engine here needs it: WAL, full sync, a schema with a version.
+
+Not here: any table. A connection belongs to one process, is opened after the fork, and is used by one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+# Below it, two connections that write and checkpoint at once can corrupt a database in WAL mode.
+OLDEST_SQLITE: Final = (3, 51, 3)
+BUSY_MS: Final = 5000  # how long one waits for another process's write
+
+Migration = str | Callable[[apsw.Connection], None]
+"""One step from a schema version to the next: SQL, or a function that runs in the step's transaction."""
+
+
+class SchemaError(Exception):
+    """The database cannot be used by this program; the message names the file and what to do."""
+
+
+def connect(
+    path: Path, *, page_octets: int = 4096, incremental_vacuum: bool = False, read_only: bool = False
+) -> apsw.Connection:
+    """A connection to the database at `path`, which is made (readable by its owner only) if it is not there.
+
+    page_octets, incremental_vacuum: take effect when the file is made, never later. read_only: nothing is made or
+    changed; the file has to be there. Raises SchemaError for a SQLite that is too old, apsw.Error for the rest.
+    """
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise SchemaError(f"SQLite {apsw.sqlite_lib_version()} can corrupt {path}; install apsw {oldest}.0 or newer")
+    if read_only:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(BUSY_MS)
+        return connection
+    # SQLite would make it readable for everybody; its -wal and -shm take over what the file has.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_MS)
+    connection.execute(f"PRAGMA page_size = {page_octets}")
+    if incremental_vacuum:
+        connection.execute("PRAGMA auto_vacuum = incremental")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def schema_version(connection: apsw.Connection) -> int:
+    """The version that the last migration left; 0 for a new file."""
+    return int(connection.pragma("user_version"))
+
+
+def migrate(connection: apsw.Connection, migrations: Sequence[Migration], path: Path) -> int:
+    """Bring the schema up to `len(migrations)` and return the version that was found.
+
+    migrations: step n leads from version n to n + 1, all in one transaction; another process that does the same
+    at the same time does no harm. Raises SchemaError when the file is newer than this program.
+    """
+    found = schema_version(connection)
+    if found < len(migrations):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            found = schema_version(connection)  # another process may have been faster
+            for number in range(found, len(migrations)):
+                step = migrations[number]
+                if isinstance(step, str):
+                    connection.execute(step)
+                else:
+                    step(connection)
+                connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+    if found > len(migrations):
+        raise SchemaError(
+            f"{path} has schema {found}, this Gatepost knows {len(migrations)}: "
+            f"a newer one wrote it; install that version, or restore a backup from before"
+        )
+    return found
