@@ -7,7 +7,16 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 Kind = Literal[
-    "smtp.session", "smtp.message", "delivery.attempt", "pop3.session", "auth", "grant", "ban", "admin", "alert", "server"
+    "smtp.session",
+    "smtp.message",
+    "delivery.attempt",
+    "pop3.session",
+    "auth",
+    "grant",
+    "ban",
+    "admin",
+    "alert",
+    "server",
 ]
 
 

@@ -29,7 +29,7 @@ class Stream(Protocol):
     def local_address(self) -> str: ...
     @property
     def peer_address(self) -> str:
-        """"192.0.2.7" or the path of a unix socket."""
+        """ "192.0.2.7" or the path of a unix socket."""
         ...
 
     @property

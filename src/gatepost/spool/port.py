@@ -63,9 +63,7 @@ class SpoolStore(Protocol):
         the owner."""
         ...
 
-    async def settle(
-        self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()
-    ) -> None:
+    async def settle(self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()) -> None:
         """Record what became of leased recipients, and add `new` entries (DSNs, expanded lists), in one commit.
         An entry whose recipients are all settled is removed with its content."""
         ...
