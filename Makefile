@@ -26,7 +26,7 @@ test: .venv/.test ## everything the tests need, then all tests (PYTEST_ARGS="-k 
 	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: .venv/.lint ## formatter, linter, types, layering
-	@$(BIN)/ruff format --check --quiet . || { echo 'lint: "make format" rewrites these files:' >&2; $(BIN)/ruff format --check .; }
+	@$(BIN)/ruff format --check --quiet . || { echo 'lint: "make format" rewrites these files:'; $(BIN)/ruff format --check --output-format concise .; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest --quiet -p no:randomly tests/test_layering.py tests/test_packaging.py
