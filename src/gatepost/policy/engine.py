@@ -1,0 +1,124 @@
+"""Runs the checks of a stage over its facts: gather, then decide.
+
+`Policy.decide` is a plain function. It returns the decision, or the names of the facts that it still needs; the
+caller gathers them and asks again. Checks are pure, so asking again costs only their run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from gatepost.mail.address import Path
+from gatepost.policy.check import Check, CheckSettings, Step
+from gatepost.policy.facts import SERVICES, Facts, Service, Stage
+from gatepost.policy.verdict import Decision, Evaluated, Mode, Needs, Verdict
+
+
+class _Planned(msgspec.Struct, frozen=True):
+    check: Check
+    step: Step
+    mode: Mode
+    settings: CheckSettings
+    passed: Evaluated
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    steps: tuple[_Planned, ...]
+    all_passed: Decision
+
+
+class Policy:
+    """The checks with their settings, planned for each stage and service. Immutable; a reload makes a new one."""
+
+    def __init__(self, checks: Iterable[Check], settings: Mapping[str, CheckSettings] | None = None) -> None:
+        """Raises ValueError for settings of a check that does not exist, or that try to turn off what must stay."""
+        self.checks = tuple(checks)
+        self._settings = dict(settings or {})
+        known = {check.name: check for check in self.checks}
+        for name, given in self._settings.items():
+            if name not in known:
+                raise ValueError(f"policy.{name}: there is no such check; `gatepost policy list` shows them")
+            if not known[name].optional and (given.mode not in (None, "enforce") or given.services is not None):
+                raise ValueError(
+                    f"policy.{name}: this check cannot be switched off or narrowed; remove mode and services"
+                )
+        self._plans = {(stage, service): self._plan(stage, service) for stage in Stage for service in SERVICES}
+
+    def settings_of(self, check: Check) -> CheckSettings:
+        return self._settings.get(check.name, check.settings)
+
+    def mode(self, name: str, service: Service) -> Mode:
+        """The mode of check `name` in `service`. Raises KeyError for an unknown name."""
+        for check in self.checks:
+            if check.name == name:
+                return check.mode_for(service, self.settings_of(check))
+        raise KeyError(name)
+
+    def decide(self, stage: Stage, facts: Facts) -> Decision | Needs:
+        """What becomes of it, or the facts that are still needed.
+
+        Checks run in their order; the first enforced refusal ends the stage, shadow verdicts never do. Refusals
+        that wait for a later stage are collected.
+        """
+        plan = self._plans[stage, facts.session.service]
+        is_stranger = facts.session.may_relay_by is None
+        evaluated: list[Evaluated] = []
+        later: list[Verdict] = []
+        noteworthy = False
+        for planned in plan.steps:
+            if planned.check.strangers_only and not is_stranger:
+                noteworthy = True  # not run: the prepared record, which names it, does not fit
+                continue
+            missing = [name for name in planned.step.needs if getattr(facts, name) is UNSET]
+            if missing:
+                return Needs(tuple(missing))
+            verdict = planned.step.decide(facts, planned.settings)
+            if verdict is None:
+                evaluated.append(planned.passed)
+                continue
+            noteworthy = True
+            evaluated.append(_evaluated(planned, facts, verdict))
+            if planned.mode != "enforce":
+                continue
+            if not verdict.later:
+                return Decision(verdict, tuple(evaluated), tuple(later))
+            later.append(verdict)
+        return Decision(None, tuple(evaluated), tuple(later)) if noteworthy else plan.all_passed
+
+    def _plan(self, stage: Stage, service: Service) -> _Plan:
+        steps = []
+        for check in self.checks:
+            settings = self.settings_of(check)
+            mode = check.mode_for(service, settings)
+            if mode == "off":
+                continue
+            for step in check.steps:
+                if step.stage is stage:
+                    step_mode: Mode = "shadow" if step.only_noted else mode
+                    steps.append(_Planned(check, step, step_mode, settings, Evaluated(check.name, step_mode, "pass")))
+        return _Plan(tuple(steps), Decision(None, tuple(planned.passed for planned in steps)))
+
+
+def _evaluated(planned: _Planned, facts: Facts, verdict: Verdict) -> Evaluated:
+    read = {name: _plain(_field(facts, name)) for name in planned.step.reads}
+    return Evaluated(verdict.name, planned.mode, verdict.word, verdict.reason, read)
+
+
+def _field(facts: Facts, dotted: str) -> Any:
+    value: Any = facts
+    for name in dotted.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """`value` as the record shows it."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple) and value and isinstance(value[0], Path):
+        return [str(path) for path in value]
+    return value

@@ -1,0 +1,199 @@
+"""What is known when something is decided: one value for each stage, gathered beforehand.
+
+A field that is UNSET has not been gathered; a check that needs it says so (`Needs`). A fact that could not be had is
+`Unavailable`, and the check that reads it defers.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from gatepost.mail.address import NULL_PATH, Path
+from gatepost.mail.reply import Reply
+from gatepost.policy.verdict import Verdict
+
+Service = Literal["mx", "submission", "submissions", "pop3", "pop3s", "lmtp"]
+SERVICES: tuple[Service, ...] = ("mx", "submission", "submissions", "pop3", "pop3s", "lmtp")
+SMTP_SERVICES: tuple[Service, ...] = ("mx", "submission", "submissions", "lmtp")
+SUBMISSION: frozenset[str] = frozenset({"submission", "submissions"})
+RelayBy = Literal["login", "network", "certificate", "grant"]
+
+
+class Stage(StrEnum):
+    """When checks run. COMMAND: single commands outside the road of a message (VRFY, EXPN, ...)."""
+
+    CONNECT = "connect"
+    HELO = "helo"
+    AUTH = "auth"
+    COMMAND = "command"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    MESSAGE = "message"
+
+
+class Unavailable(msgspec.Struct, frozen=True):
+    """A fact that could not be had, and why."""
+
+    error: str
+
+
+class SessionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the peer, whatever it says next.
+
+    client_ip: "" for a unix socket. trusted: in `trusted` (no right to relay). is_loopback: the peer's own address
+    is this machine's; False behind a proxy. network_may_relay: in `relay.networks`. login, certificate, grant: the
+    account that each of them proved, "" for none.
+    """
+
+    service: Service
+    hostname: str
+    client_ip: str
+    client_port: int = 0
+    trusted: bool = False
+    is_loopback: bool = False
+    network_may_relay: bool = False
+    helo: str = ""
+    extended: bool = False
+    tls_version: str = ""
+    tls_cipher: str = ""
+    login: str = ""
+    auth_mechanism: str = ""
+    certificate: str = ""
+    grant: str = ""
+
+    @property
+    def account(self) -> str:
+        """The account this peer acts for, "" for none."""
+        return self.login or self.certificate or self.grant
+
+    @property
+    def may_relay_by(self) -> RelayBy | None:
+        """What gives this peer the right to relay; None: it is a stranger (being trusted gives none)."""
+        if self.login:
+            return "login"
+        if self.certificate:
+            return "certificate"
+        if self.network_may_relay:
+            return "network"
+        return "grant" if self.grant else None
+
+
+class ConnectionCounts(msgspec.Struct, frozen=True):
+    """Connections at once, this one included: from the address, from its /24 or /64, and in all."""
+
+    address: int
+    prefix: int
+    total: int
+
+
+class ConnectFacts(msgspec.Struct, frozen=True, kw_only=True):
+    session: SessionFacts
+    connections: ConnectionCounts | Unavailable | UnsetType = UNSET
+
+
+class HeloFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """name: as the peer gave it. literal_ip: the address of an address literal, "" for a name or a malformed one."""
+
+    session: SessionFacts
+    name: str
+    well_formed: bool
+    literal_ip: str = ""
+    addresses: tuple[str, ...] | Unavailable | UnsetType = UNSET
+
+
+class AttemptLevels(msgspec.Struct, frozen=True):
+    """Failed logins that count now, and how long until the next may be tried (0: now).
+
+    account, prefix: against this name, and from this peer's network. delay: seconds that the answer waits.
+    """
+
+    account_wait: float
+    prefix_wait: float
+    failures: int
+    known_good: bool = False
+
+
+class AuthFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """AUTH, USER or a SASL exchange before the password is looked at. name: "" while the mechanism has not told it."""
+
+    session: SessionFacts
+    mechanism: str
+    name: str = ""
+    failures_in_session: int = 0
+    attempts: AttemptLevels | Unavailable | UnsetType = UNSET
+
+
+class CommandFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A command outside the road of a message. verb: upper case."""
+
+    session: SessionFacts
+    verb: str
+
+
+class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """MAIL. syntax: the ready refusal of a malformed command. sender_allowed: whether the account may use this
+    reverse-path."""
+
+    session: SessionFacts
+    reverse_path: Path = NULL_PATH
+    syntax: Reply | None = None
+    smtputf8: bool = False
+    size: int | None = None
+    sender_allowed: bool | Unavailable | UnsetType = UNSET
+
+
+class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """RCPT. accepted: recipients of this transaction so far. resolution: what the forward-path is here ("account",
+    "unknown", "foreign", ... of `accounts.model.Resolution`). carried: refusals of earlier stages that waited."""
+
+    session: SessionFacts
+    reverse_path: Path
+    forward_path: Path = NULL_PATH
+    syntax: Reply | None = None
+    smtputf8: bool = False
+    accepted: int = 0
+    carried: tuple[Verdict, ...] = ()
+    resolution: str | Unavailable | UnsetType = UNSET
+
+    @property
+    def is_ours(self) -> bool:
+        return isinstance(self.resolution, str) and self.resolution != "foreign"
+
+
+class HeaderFacts(msgspec.Struct, frozen=True):
+    """What one pass over the header section found (`mail.header`).
+
+    counts: of the fields that may stand once, by lower-case name. defects: what breaks RFC 5322 syntax. from_: the
+    mailboxes of From. delivered_to: of each such field.
+    """
+
+    octets: int
+    fields: int
+    received: int
+    counts: dict[str, int]
+    defects: tuple[str, ...] = ()
+    from_: tuple[str, ...] = ()
+    delivered_to: tuple[str, ...] = ()
+    has_8bit: bool = False
+
+
+class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The content, when all of it has come. defects: of the framing ("bare-lf", "bare-cr", "nul")."""
+
+    session: SessionFacts
+    reverse_path: Path
+    recipients: tuple[Path, ...]
+    octets: int
+    header: HeaderFacts
+    defects: tuple[str, ...] = ()
+    longest_line: int = 0
+    has_8bit: bool = False
+    declared_8bit: bool = False
+    smtputf8: bool = False
+
+
+Facts = ConnectFacts | HeloFacts | AuthFacts | CommandFacts | MailFacts | RcptFacts | MessageFacts

@@ -1,0 +1,45 @@
+"""Every check, in the order in which it runs: stage by stage, cheap before costly (the tables of the manual)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gatepost.policy.check import Check
+from gatepost.policy.checks import (
+    auth_attempts,
+    auth_required,
+    client_connections,
+    command_allowed,
+    content_framing,
+    content_headers,
+    content_lines,
+    content_loop,
+    helo_name,
+    message_size,
+    recipient_count,
+    recipient_exists,
+    relay,
+    sender_login,
+    sender_syntax,
+    tls_required,
+)
+
+CHECKS: Final[tuple[Check, ...]] = (
+    client_connections.CHECK,
+    helo_name.CHECK,
+    tls_required.CHECK,
+    command_allowed.CHECK,
+    auth_required.CHECK,
+    auth_attempts.CHECK,
+    sender_syntax.CHECK,
+    sender_login.CHECK,
+    message_size.CHECK,
+    sender_syntax.RECIPIENT_CHECK,
+    relay.CHECK,
+    recipient_exists.CHECK,
+    recipient_count.CHECK,
+    content_framing.CHECK,
+    content_lines.CHECK,
+    content_headers.CHECK,
+    content_loop.CHECK,
+)

@@ -1,0 +1,63 @@
+"""What a check decides, what a stage decides, and what a check still needs to know."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from gatepost.mail.reply import Reply
+
+Mode = Literal["enforce", "shadow", "off"]
+Action = Literal["reject", "defer", "discard", "quarantine", "hold"]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """One check's decision against letting it pass.
+
+    name: of the check or rule; stable, used by record, metrics and manual. reply: what the peer reads. reason: what
+    the operator reads: the facts that decided. close: the connection ends after the reply. action: "" for what the
+    reply's code says (4yz defers, 5yz rejects). wait: seconds before the reply leaves. later: a refusal that waits
+    for RCPT, so that the record names sender and recipient (`policy.md`).
+    """
+
+    name: str
+    reply: Reply
+    reason: str
+    close: bool = False
+    action: Action | Literal[""] = ""
+    wait: float = 0.0
+    later: bool = False
+
+    @property
+    def word(self) -> Action:
+        """The verdict in one word, as records and `policy ask` say it."""
+        return self.action or ("defer" if self.reply.is_transient else "reject")
+
+
+class Evaluated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One check that ran, for the record: what it decided, why, and the facts that it read."""
+
+    check: str
+    mode: str
+    verdict: str
+    reason: str = ""
+    facts: dict[str, Any] = {}
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The outcome of a stage.
+
+    verdict: the first enforced refusal, None to go on. evaluated: every check that ran, in order; the same object
+    for each stage in which all passed, so that a record can prepare it once. later: enforced refusals that wait.
+    """
+
+    verdict: Verdict | None
+    evaluated: tuple[Evaluated, ...]
+    later: tuple[Verdict, ...] = ()
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """Facts that must be gathered before the stage can be decided: names of fields of its facts."""
+
+    names: tuple[str, ...]
