@@ -5,7 +5,9 @@ Not here: any table. A connection belongs to one process, is opened after the fo
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -40,17 +42,38 @@ def connect(
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(BUSY_MS)
         return connection
-    # SQLite would make it readable for everybody; its -wal and -shm take over what the file has.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    _make_private(path)
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(BUSY_MS)
     connection.execute(f"PRAGMA page_size = {page_octets}")
     if incremental_vacuum:
         connection.execute("PRAGMA auto_vacuum = incremental")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
+
+
+def _make_private(path: Path) -> None:
+    """Make the file: SQLite would let everybody read it. Its -wal and -shm take over the rights of the file.
+
+    A file that is there is not even opened: closing it would drop the locks that this process holds on it.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    """Only the first change to WAL needs the file alone, and SQLite's busy timeout does not cover it."""
+    until = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except apsw.BusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.005)
 
 
 def schema_version(connection: apsw.Connection) -> int:
