@@ -1,0 +1,104 @@
+"""The header section of a message as octets: found, walked once, never re-serialised (RFC 5322 §2.2, §3.6).
+
+Not here: what a header section must have (`policy.checks.content_headers`), nor addresses inside of fields.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+SINGLETONS: Final = frozenset(
+    (b"from", b"date", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"message-id", b"in-reply-to", b"references", b"subject")
+)  # fmt: skip
+"""Fields that may stand once (RFC 5322 §3.6), lower case."""
+
+_NAME_OCTETS: Final = bytes(octet for octet in range(33, 127) if octet != ord(":"))
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One header field. name: lower case. start, end: where its octets lie in the section, last CRLF included."""
+
+    name: bytes
+    start: int
+    end: int
+
+
+class HeaderSection(msgspec.Struct, frozen=True):
+    """A header section, walked.
+
+    octets: the whole section with the blank line that ends it. fields: in order. defects: "line without a field
+    name", "blank line missing": what readers may understand differently.
+    """
+
+    octets: bytes
+    fields: tuple[Field, ...]
+    defects: tuple[str, ...]
+
+    def value(self, field: Field) -> bytes:
+        """The value, unfolded: line ends inside of it are gone, surrounding blanks too."""
+        raw = self.octets[field.start : field.end]
+        return raw[raw.index(b":") + 1 :].replace(b"\r\n", b"").strip(b" \t")
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of every field `name` (lower case), in order."""
+        return [self.value(field) for field in self.fields if field.name == name]
+
+    def without(self, name: bytes) -> bytes:
+        """The section's octets with no field `name`; every other octet as it was."""
+        kept, at = [], 0
+        for field in self.fields:
+            if field.name == name:
+                kept.append(self.octets[at : field.start])
+                at = field.end
+        kept.append(self.octets[at:])
+        return b"".join(kept)
+
+
+def section_end(octets: bytes, searched: int = 0) -> int:
+    """Where the body starts: behind the first blank line, or -1 if that has not come yet.
+
+    searched: how much of `octets` an earlier call has seen.
+    """
+    if octets.startswith(b"\r\n"):
+        return 2  # no header field at all
+    at = octets.find(b"\r\n\r\n", max(0, searched - 3))
+    return at + 4 if at >= 0 else -1
+
+
+def walk(section: bytes) -> HeaderSection:
+    """The fields of `section`, which ends with its blank line (or lacks it: a message without a body)."""
+    fields: list[Field] = []
+    defects: list[str] = []
+    end = len(section)
+    if section.endswith(b"\r\n\r\n"):
+        end -= 2
+    elif section == b"\r\n":
+        end = 0
+    name, name_at, at = b"", 0, 0
+    while at < end:
+        next_at = section.find(b"\r\n", at) + 2
+        if next_at < 2:
+            next_at = end
+        if section[at] not in b" \t":
+            if name:
+                fields.append(Field(name, name_at, at))
+            name, name_at = _field_name(section, at, next_at), at
+            if not name:
+                defects.append("a line without a field name")
+        elif not name and not defects:
+            defects.append("it begins with a continuation line")
+        at = next_at
+    if name:
+        fields.append(Field(name, name_at, end))
+    return HeaderSection(section, tuple(fields), tuple(defects))
+
+
+def _field_name(section: bytes, start: int, end: int) -> bytes:
+    """The lower-case name of the field whose first line is `section[start:end]`, b"" when it is none."""
+    colon = section.find(b":", start, end)
+    if colon < 0:
+        return b""
+    name = section[start:colon].rstrip(b" \t")  # obs-optional (§4.5): blanks before the colon, which all readers drop
+    return name.lower() if name and not name.translate(None, _NAME_OCTETS) else b""
