@@ -1,0 +1,46 @@
+"""What an attempt ended in, as values: one outcome for each recipient, and what the record says of the whole.
+
+Made by `delivery.local` and `delivery.remote`, turned into settlements, notices and an event by `delivery.settling`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from gatepost.mail.reply import Reply
+from gatepost.spool.model import EntryRecipient, NewEntry
+from gatepost.spool.port import Content
+
+Verdict = Literal["delivered", "deferred", "failed", "held"]
+Success = Literal["", "delivered", "relayed", "expanded"]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one recipient.
+
+    remote: the name of the host that gave the reply, "" when it is ours. success: which success notice is due when one
+    is wanted, "" when somebody after us will send it. expired: the status of the notice when this deferral turns out
+    to be the last ("5.2.2"), "" for the usual one. not_before: for "deferred", unix time before which no attempt makes
+    sense. at: the stage that the reply belongs to ("connect", "rcpt", ...).
+    """
+
+    recipient: EntryRecipient
+    verdict: Verdict
+    reply: Reply
+    remote: str = ""
+    success: Success = ""
+    expired: str = ""
+    not_before: float = 0.0
+    at: str = ""
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt for some recipients of one entry. new: entries that it made, to be added in the same commit.
+    details: for the record (hop, TLS, what was tried before)."""
+
+    outcomes: tuple[Outcome, ...]
+    took_ms: int = 0
+    new: tuple[tuple[NewEntry, Content], ...] = ()
+    details: dict[str, Any] = {}
