@@ -1,1 +1,1 @@
-"""The Maildir engine of the maildrop port; what POP3 makes of a maildrop lives in `maildrop` and `pickup`."""
+"""The Maildir engine of the maildrop port; what POP3 makes of a maildrop lives in `protocol.pop3` and `pickup`."""

@@ -1,0 +1,101 @@
+"""Names in a Maildir: the folder of an account, the unique name of a message and what can be read from it.
+
+Pure text; what touches the disk lives beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+from gatepost.maildrop.port import MaildropError
+
+MAX_UID_CHARACTERS: Final = 70  # RFC 1939 §7
+_MAX_NAME_OCTETS: Final = 255  # NAME_MAX of every file system we may meet
+_PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_+=-.")
+_SIZE_FIELDS = re.compile(r",[SW]=[0-9]{1,18}(?=,|$)")
+_UID = re.compile(r"[\x21-\x7e]{1,70}")
+
+
+def account_folder(account: str) -> tuple[str, str]:
+    """The folder names (domain, local part) of `account`, an address; equal for every letter case of it.
+
+    Octets that could mean something to a file system, a shell or another program become `%xx`, the dot only where it
+    leads. Distinct accounts have distinct folders. Raises MaildropError for what is no address.
+    """
+    local_part, at, domain = account.lower().rpartition("@")
+    if not (local_part and at and domain):
+        raise MaildropError(f"{account!r} has no maildrop: an account is written local-part@domain")
+    folders = _escaped(domain), _escaped(local_part)
+    if max(map(len, folders)) > _MAX_NAME_OCTETS:
+        raise MaildropError(f"{account!r} has no maildrop: its name is too long for a folder")
+    return folders
+
+
+def _escaped(text: str) -> str:
+    octets = text.encode("utf-8", "surrogatepass")
+    return "".join(
+        chr(octet) if octet in _PLAIN and not (octet == 0x2E and at == 0) else f"%{octet:02x}"
+        for at, octet in enumerate(octets)
+    )
+
+
+def unique_name(unix: float, process: int, number: int, host: str) -> str:
+    """A name that no other message gets: time, process and a number that grows within the process, then the host.
+
+    The Maildir convention: no slash and no colon; the comma belongs to the size fields.
+    """
+    seconds, micros = divmod(round(unix * 1_000_000), 1_000_000)
+    host = host.replace("/", r"\057").replace(":", r"\072").replace(",", r"\054")
+    return f"{seconds}.M{micros:06d}P{process}Q{number}.{host[:100]}"
+
+
+def with_sizes(name: str, on_disk: int, on_wire: int) -> str:
+    """`name` that tells its sizes: S the octets of the file, W those with CRLF line ends (as Dovecot writes them)."""
+    return f"{name},S={on_disk},W={on_wire}"
+
+
+def base_of(file_name: str) -> str:
+    """The part that stays the same while mail programs move the message and change its flags (`:2,S`)."""
+    return file_name.partition(":")[0]
+
+
+def size_field(file_name: str, field: str) -> int | None:
+    """The octets that the field `S` or `W` of a name tells, None where it has none that can be read."""
+    at = file_name.find(f",{field}=")
+    if at < 0:
+        return None
+    end = at + 3
+    while end < len(file_name) and "0" <= file_name[end] <= "9":
+        end += 1
+    has_end = end == len(file_name) or file_name[end] in ",:"
+    return int(file_name[at + 3 : end]) if has_end and 0 < end - at - 3 <= 18 else None
+
+
+def uid_of(base: str) -> str:
+    """The UIDL of a message: its base name without the size fields, which programs add and repair.
+
+    A name that RFC 1939 §7 does not allow as a unique ID (foreign programs may choose any) gives its hash.
+    """
+    uid = _SIZE_FIELDS.sub("", base) if "=" in base else base
+    return uid if len(uid) <= MAX_UID_CHARACTERS and _UID.fullmatch(uid) else hashed_uid(base)
+
+
+def hashed_uid(base: str) -> str:
+    """64 hexadecimal characters that stand for `base`."""
+    return hashlib.sha256(base.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def age_key(file_name: str) -> tuple[int, int, int]:
+    """What sorts messages from old to new: seconds, microseconds and number of the name, 0 where it has none."""
+    head, _, rest = file_name.partition(".")
+    seconds = int(head) if head.isascii() and head.isdigit() and len(head) <= 18 else 0
+    return seconds, _number_after("M", rest), _number_after("Q", rest)
+
+
+def _number_after(letter: str, text: str) -> int:
+    at = end = text.find(letter) + 1
+    while end < len(text) and "0" <= text[end] <= "9":
+        end += 1
+    return int(text[at:end]) if 0 < at < end <= at + 18 else 0
