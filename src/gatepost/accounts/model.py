@@ -88,11 +88,15 @@ class Resolution(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One end of an expansion. kind "maildrop": address is an account's; "remote": the path leaves this server (or
-    goes to the relay_to of one of our domains). reverse_path: what replaces the sender (a list's owner address), or
-    None to keep it. via: addresses that were expanded on the way, for the record and loop detection."""
+    """One end of an expansion.
 
-    kind: Literal["maildrop", "remote", "aside"]
+    kind: "maildrop": `path` is an account's; "remote": it leaves this server (or goes to the relay_to of one of our
+    domains); "aside": mail for a role that nobody has, kept for later; "unknown": an alias or list names an address of
+    ours that does not exist: it fails with 5.1.1. reverse_path: what replaces the sender (a list's owner), None to
+    keep it. via: addresses that were expanded on the way, for the record and loop detection.
+    """
+
+    kind: Literal["maildrop", "remote", "aside", "unknown"]
     path: Path
     reverse_path: Path | None = None
     via: tuple[str, ...] = ()

@@ -106,8 +106,8 @@ class SqliteAccounts:
     def put(self, item: Found) -> None:
         """Add or replace, durably. Raises AccountsError when the address is taken by another kind, or is no key."""
         kind = _kind_of(item)
-        self._check_key(item)
-        targets = {_target_key(target) for target in item.targets} if isinstance(item, Alias) else set()
+        _check(item)
+        targets = {parse_key(target) for target in item.targets} if isinstance(item, Alias) else set()
         with self._explained("written"), self._transaction():
             row = self._connection.execute("SELECT kind FROM entry WHERE address = ?", (item.address,)).fetchone()
             if row is not None and row[0] != kind:
@@ -159,14 +159,6 @@ class SqliteAccounts:
                 f"{self._path}: the entry of {address} is damaged ({error}); remove it and add it again"
             ) from error
 
-    def _check_key(self, item: Found) -> None:
-        try:
-            key = parse_key(item.address, catch_all=isinstance(item, Alias))
-        except AddressError as error:
-            raise AccountsError(f"{item.address!r} is no address: {error}") from error
-        if key != item.address:
-            raise AccountsError(f"{item.address!r} is not written as a key; {key!r} is")
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._remembered.clear()  # our own commits do not change what data_version says
@@ -199,11 +191,30 @@ def _kind_of(item: Found) -> str:
     return "alias" if isinstance(item, Alias) else "list"
 
 
-def _target_key(target: str) -> str:
+def _check(item: Found) -> None:
+    """What is kept has to be readable again: keys are keys, and what they name are addresses."""
+    if (key := _key(item.address, catch_all=isinstance(item, Alias))) != item.address:
+        raise AccountsError(f"{item.address!r} is not written as a key; {key!r} is")
+    match item:
+        case Account():
+            for entry in item.send_as:
+                if (key := _key(entry, catch_all=True)) != entry:
+                    raise AccountsError(f"{entry!r} is not written as a key; {key!r} is")
+        case Alias():
+            if not item.targets:
+                raise AccountsError(f"the alias {item.address} needs a target")
+            for target in item.targets:
+                _key(target)
+        case MailingList():
+            for address in (*item.members, *item.owners):
+                _key(address)
+
+
+def _key(text: str, *, catch_all: bool = False) -> str:
     try:
-        return parse_key(target)
+        return parse_key(text, catch_all=catch_all)
     except AddressError as error:
-        raise AccountsError(f"the target {target!r} is no address: {error}") from error
+        raise AccountsError(f"{text!r} is no address: {error}") from error
 
 
 def _listed_by(address: str) -> tuple[str, str]:
