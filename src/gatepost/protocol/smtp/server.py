@@ -1,0 +1,389 @@
+"""The order of an SMTP or LMTP session, server side: one table says what is legal where and what it leads to.
+
+No octets, I/O, clock, look-ups or logging. Not here: lines and content (`framing`), syntax (`commands`), what a
+peer may do (`policy`), the challenges of AUTH (`protocol.sasl`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+import msgspec
+
+from gatepost.mail.envelope import Envelope, Recipient
+from gatepost.mail.reply import Reply
+from gatepost.protocol.smtp.commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    EndOfChunk,
+    EndOfData,
+    Expn,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    Malformed,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTls,
+    Vrfy,
+    Xclient,
+)
+
+
+class LocalProtocolError(RuntimeError):
+    """We, not the peer, called the session out of order."""
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    CONNECTED = auto()  # 220 sent, no greeting from the peer yet
+    READY = auto()  # greeted, no transaction open
+    AUTH = auto()  # 334 sent, the peer's response is awaited
+    STARTTLS = auto()  # 220 to STARTTLS sent: nothing is read until TLS stands
+    MAIL = auto()  # reverse-path accepted
+    RCPT = auto()  # at least one forward-path accepted
+    DATA = auto()  # 354 sent, content is arriving
+    CHUNK = auto()  # the octets of a BDAT chunk are arriving
+    BDAT = auto()  # a chunk was accepted, and it was not the last
+    CLOSED = auto()  # 221, 421 or a fatal error: only the closing of the connection is left
+
+
+_ANYWHERE: Final = (Noop, Help, Vrfy, Expn)  # they change nothing
+
+
+def _anywhere(state: State) -> dict[type[Command], State]:
+    return {**dict.fromkeys(_ANYWHERE, state), Quit: State.CLOSED}
+
+
+_GREET: Final[Mapping[type[Command], State]] = {Helo: State.READY, Ehlo: State.READY, Lhlo: State.READY}
+
+# What is legal where, and the state an accepted command leads to (RFC 5321 §4.1.4). A pair that is absent is answered
+# 503 5.5.1; no other code decides order, but for `_hindrance`: AUTH, STARTTLS and BDAT need EHLO, AUTH and STARTTLS
+# are for once. STARTTLS and XCLIENT forget the greeting (RFC 3207 §4.2). Between the chunks of a message there are
+# only more chunks, RSET, NOOP and QUIT (RFC 3030 §2).
+ACCEPTED: Final[Mapping[State, Mapping[type[Command], State]]] = {
+    State.CONNECTED: {
+        **_anywhere(State.CONNECTED),
+        **_GREET,
+        Rset: State.CONNECTED,
+        StartTls: State.STARTTLS,
+        Xclient: State.CONNECTED,
+    },
+    State.READY: {
+        **_anywhere(State.READY),
+        **_GREET,
+        Rset: State.READY,
+        StartTls: State.STARTTLS,
+        Xclient: State.CONNECTED,
+        Auth: State.READY,
+        Mail: State.MAIL,
+    },
+    State.AUTH: {AuthResponse: State.READY},
+    State.STARTTLS: {},
+    State.MAIL: {**_anywhere(State.MAIL), **_GREET, Rset: State.READY, Rcpt: State.RCPT},
+    State.RCPT: {
+        **_anywhere(State.RCPT),
+        **_GREET,
+        Rset: State.READY,
+        Rcpt: State.RCPT,
+        Data: State.DATA,
+        Bdat: State.CHUNK,
+    },
+    State.DATA: {EndOfData: State.READY},
+    State.CHUNK: {EndOfChunk: State.BDAT},  # the last one leads to READY
+    State.BDAT: {Bdat: State.CHUNK, Rset: State.READY, Noop: State.BDAT, Quit: State.CLOSED},
+    State.CLOSED: {},
+}
+# A refusal changes nothing (§4.1.4), except that the end of data closes the transaction however it is answered
+# (§4.1.1.4), that a refused chunk ends its message (RFC 3030 §2), and that AUTH is over.
+REFUSED: Final[Mapping[State, State]] = {
+    State.DATA: State.READY,
+    State.CHUNK: State.READY,
+    State.AUTH: State.READY,
+}
+
+BAD_SEQUENCE: Final = Reply(503, "5.5.1", "Bad sequence of commands")
+# The same refusal, with a hint where the usual reason is known.
+HINTS: Final[Mapping[tuple[State, type[Command]], Reply]] = {
+    (State.CONNECTED, Mail): Reply(503, "5.5.1", "Bad sequence of commands: greet with EHLO or HELO first"),
+    (State.CONNECTED, Auth): Reply(503, "5.5.1", "Bad sequence of commands: greet with EHLO first"),
+    (State.MAIL, Mail): Reply(503, "5.5.1", "Bad sequence of commands: a transaction is open, RSET ends it"),
+    (State.RCPT, Mail): Reply(503, "5.5.1", "Bad sequence of commands: a transaction is open, RSET ends it"),
+    (State.MAIL, Data): Reply(503, "5.5.1", "Bad sequence of commands: no valid recipients"),
+    (State.MAIL, Bdat): Reply(503, "5.5.1", "Bad sequence of commands: no valid recipients"),
+    (State.BDAT, Data): Reply(503, "5.5.1", "Bad sequence of commands: DATA and BDAT are not mixed"),
+}
+NEEDS_EHLO: Final = Reply(503, "5.5.1", "Bad sequence of commands: greet with EHLO first")
+TLS_ALREADY: Final = Reply(503, "5.5.1", "TLS is active already")
+AUTH_ALREADY: Final = Reply(503, "5.5.1", "Already authenticated")  # RFC 4954 §4
+AUTH_CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled")  # RFC 4954 §4
+NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "A non-ASCII address needs SMTPUTF8 at MAIL")  # RFC 6531 §3.5
+
+_HINDERED: Final = frozenset((Rcpt, StartTls, Auth, Bdat))
+_AUTH: Final = (Auth, AuthResponse)
+_GREETINGS: Final = (Helo, Ehlo, Lhlo)
+_TRANSACTION: Final = frozenset((State.MAIL, State.RCPT, State.DATA, State.CHUNK, State.BDAT))
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """`command` is legal now: decide, then call `answer`."""
+
+    command: Command
+
+
+class Take(msgspec.Struct, frozen=True):
+    """A chunk follows `command` and is answered at its end: let the parser expect it, send nothing.
+
+    begins: it is the first of a message (or of none: a refused one is read too, RFC 3030 §2).
+    """
+
+    command: Bdat
+    begins: bool
+
+
+class Send(msgspec.Struct, frozen=True):
+    """`replies` go to the peer now, in this order: one, or one for each recipient (LMTP)."""
+
+    replies: tuple[Reply, ...]
+
+    def encode(self) -> bytes:
+        """The octets for the wire."""
+        return b"".join([reply.encode() for reply in self.replies])
+
+
+class ServerSession:
+    """One session: commands in, actions out.
+
+    Invariant: at most one command waits for an answer, so replies leave in order (RFC 2920 §3.2).
+
+    state: read only. greeted_with: the accepted Helo, Ehlo or Lhlo, None before it and after STARTTLS and XCLIENT.
+    is_authenticated: AUTH was answered 235. is_tls: the connection is encrypted.
+    """
+
+    __slots__ = (
+        "_mail",
+        "_recipients",
+        "_refused_chunk",
+        "_waiting",
+        "greeted_with",
+        "is_authenticated",
+        "is_tls",
+        "lmtp",
+        "state",
+    )
+
+    def __init__(self, *, lmtp: bool = False, is_tls: bool = False) -> None:
+        self.lmtp = lmtp
+        self.is_tls = is_tls
+        self.is_authenticated = False
+        self.greeted_with: Helo | Ehlo | Lhlo | None = None
+        self.state = State.CONNECTED
+        self._waiting: Command | None = None
+        self._mail: Mail | None = None
+        self._recipients: list[Recipient] = []
+        self._refused_chunk: Reply | None = None
+
+    @property
+    def extended(self) -> bool:
+        """The peer said EHLO or LHLO, so it knows what is offered."""
+        return self.greeted_with is not None and type(self.greeted_with) is not Helo
+
+    @property
+    def is_closed(self) -> bool:
+        """The connection is to be closed once everything written has left."""
+        return self.state is State.CLOSED
+
+    @property
+    def in_transaction(self) -> bool:
+        """MAIL was accepted, and the transaction is not over."""
+        return self.state in _TRANSACTION
+
+    @property
+    def takes_content(self) -> bool:
+        """Content that arrives belongs to the message; otherwise it is that of a refused chunk, to be dropped."""
+        return self.state is State.DATA or self.state is State.CHUNK
+
+    @property
+    def mail(self) -> Mail | None:
+        """The accepted MAIL of the open transaction, with its AUTH parameter, which the envelope does not have."""
+        return self._mail
+
+    @property
+    def recipients(self) -> int:
+        """How many forward-paths were accepted in this transaction."""
+        return len(self._recipients)
+
+    @property
+    def envelope(self) -> Envelope:
+        """The envelope as accepted so far; it is gone once the end of data has been answered."""
+        mail = self._mail
+        if mail is None:
+            return _EMPTY
+        return Envelope(
+            reverse_path=mail.reverse_path,
+            recipients=tuple(self._recipients),
+            body=mail.body,
+            smtputf8=mail.smtputf8,
+            size=mail.size,
+            ret=mail.ret,
+            envid=mail.envid,
+        )
+
+    def receive(self, command: Command | Malformed) -> Ask | Take | Send:
+        """What to do about the next thing that the peer said.
+
+        Raises LocalProtocolError when a command is unanswered, TLS is being started, or the session is closed.
+        """
+        if self._waiting is not None:
+            raise LocalProtocolError(f"{type(self._waiting).__name__} is unanswered; call answer() first")
+        state = self.state
+        if state is State.CLOSED or state is State.STARTTLS:
+            raise LocalProtocolError(f"nothing is received in {state.name}")
+        if isinstance(command, Malformed):
+            return self._refuse_malformed(command)
+        kind = type(command)
+        if kind is EndOfChunk and self._refused_chunk is not None:
+            reply, self._refused_chunk = self._refused_chunk, None
+            return Send((reply,))
+        if kind not in ACCEPTED[state]:
+            if kind is EndOfData or kind is EndOfChunk:
+                raise LocalProtocolError(f"{kind.__name__} in {state.name}: no content was expected")
+            return self._refuse(command, HINTS.get((state, kind), BAD_SEQUENCE))
+        hindrance = self._hindrance(command) if kind in _HINDERED else None
+        if hindrance is not None:
+            return self._refuse(command, hindrance)
+        if isinstance(command, Bdat):
+            self.state = State.CHUNK
+            return Take(command, begins=state is not State.BDAT)
+        if isinstance(command, AuthResponse) and command.response is None:
+            self.state = State.READY
+            return Send((AUTH_CANCELLED,))
+        self._waiting = command
+        return Ask(command)
+
+    def answer(self, reply: Reply | tuple[Reply, ...]) -> Send:
+        """The waiting command gets `reply`, and the session moves on; 421 closes it.
+
+        LMTP has one reply for each recipient after the content (RFC 2033 §4.2), in the order of the envelope: a
+        tuple gives them, a single reply is repeated. Raises LocalProtocolError when no command waits or the number
+        of replies is wrong.
+        """
+        command = self._waiting
+        if command is None:
+            raise LocalProtocolError("answer() needs a command from receive() first")
+        replies = self._replies(command, reply)
+        self._waiting = None
+        state = self.state
+        if any(reply.code == 421 for reply in replies):
+            self._close()
+        elif any(reply.is_positive for reply in replies):
+            self._accept(command, replies[0].code)
+        else:
+            self.state = REFUSED.get(state, state)
+            if self.state is not state and state is not State.AUTH:
+                self._forget_transaction()
+        return Send(replies)
+
+    def close(self, reply: Reply) -> Send:
+        """`reply` (421 mostly) ends the session at any time: a time-out, a shutdown, no more room."""
+        self._waiting = None
+        self._close()
+        return Send((reply,))
+
+    def tls_started(self) -> None:
+        """TLS stands: what the peer said before is forgotten (RFC 3207 §4.2).
+
+        Raises LocalProtocolError unless STARTTLS was answered 220.
+        """
+        if self.state is not State.STARTTLS:
+            raise LocalProtocolError(f"TLS cannot start in {self.state.name}")
+        self.is_tls = True
+        self._forget_session()
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _refuse_malformed(self, command: Malformed) -> Send:
+        if command.is_fatal:
+            self._close()
+        elif self.state is State.AUTH:
+            self.state = State.READY
+        return Send((command.reply,))
+
+    def _refuse(self, command: Command, reply: Reply) -> Take | Send:
+        if isinstance(command, Bdat):
+            self._refused_chunk = reply  # its octets are on the way whatever we say (RFC 3030 §2)
+            return Take(command, begins=True)
+        return Send((reply,))
+
+    def _hindrance(self, command: Command) -> Reply | None:
+        """Why `command`, legal in this state, is out of order all the same."""
+        if isinstance(command, Rcpt):
+            if command.recipient.path.is_ascii or (self._mail is not None and self._mail.smtputf8):
+                return None
+            return NEEDS_SMTPUTF8
+        if isinstance(command, StartTls) and self.is_tls:
+            return TLS_ALREADY
+        if isinstance(command, Auth) and self.is_authenticated:
+            return AUTH_ALREADY
+        return None if self.extended else NEEDS_EHLO
+
+    def _replies(self, command: Command, reply: Reply | tuple[Reply, ...]) -> tuple[Reply, ...]:
+        each = self.lmtp and (type(command) is EndOfData or (isinstance(command, EndOfChunk) and command.last))
+        wanted = len(self._recipients) if each else 1
+        if isinstance(reply, Reply):
+            return (reply,) if reply.code == 421 else (reply,) * wanted
+        if len(reply) != wanted:
+            raise LocalProtocolError(f"{type(command).__name__} has {wanted} replies, not {len(reply)}")
+        return reply
+
+    def _accept(self, command: Command, code: int) -> None:
+        if code == 334:
+            if not isinstance(command, _AUTH):
+                raise LocalProtocolError(f"334 is no answer to {type(command).__name__}")
+            self.state = State.AUTH
+            return
+        self.state = ACCEPTED[self.state][type(command)]
+        if isinstance(command, Rcpt):
+            self._recipients.append(command.recipient)
+        elif isinstance(command, Mail):
+            self._mail = command
+        elif isinstance(command, _AUTH):
+            self.is_authenticated = True
+        elif isinstance(command, _GREETINGS):
+            self.greeted_with = command
+            self._forget_transaction()
+        elif isinstance(command, EndOfChunk):
+            if command.last:
+                self.state = State.READY
+                self._forget_transaction()
+        elif isinstance(command, (EndOfData, Rset)):
+            self._forget_transaction()
+        elif isinstance(command, Xclient):
+            self._forget_session()
+
+    def _close(self) -> None:
+        self.state = State.CLOSED
+        self._forget_transaction()
+
+    def _forget_transaction(self) -> None:
+        self._mail = None
+        self._recipients = []
+
+    def _forget_session(self) -> None:
+        self.state = State.CONNECTED
+        self.greeted_with = None
+        self.is_authenticated = False
+        self._forget_transaction()
+
+
+_EMPTY: Final = Envelope()
