@@ -22,6 +22,10 @@ class ConnectError(OSError):
     """No connection, or it was lost; the message says to whom and why. Always transient."""
 
 
+class TlsError(ConnectError):
+    """The handshake failed, or the certificate is not valid where it must be; the stream is closed."""
+
+
 class Stream(Protocol):
     """An open connection. Each call ends within the time given when it was opened, else ConnectError."""
 
@@ -45,7 +49,8 @@ class Stream(Protocol):
 
     async def start_tls(self, name: str, check: TlsCheck, timeout: float) -> TlsState:
         """Upgrade; `name` goes into SNI and is what the certificate must match. check: "may" and "encrypt" take any
-        certificate, "verify" only a valid one. Raises ConnectError, and the stream is closed then."""
+        certificate, "verify" only a valid one. Octets that came in clear behind the peer's go-ahead are refused.
+        Raises ConnectError (TlsError when the connection stood), and the stream is closed then."""
         ...
 
     def close(self) -> None:
