@@ -18,14 +18,22 @@ MAX_LOCAL_PART_OCTETS: Final = 64  # RFC 5321 §4.5.3.1.1
 MAX_DOMAIN_OCTETS: Final = 255  # RFC 5321 §4.5.3.1.2
 MAX_PATH_OCTETS: Final = 256  # RFC 5321 §4.5.3.1.3, angle brackets included
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]"
+# RFC 6531 §3.3 adds all of UTF-8; without U+0080-U+009F, which are control characters on many a terminal.
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a0-\U0010ffff-]"
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
-_QUOTED_STRING = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"')
+_QUOTED_STRING = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u00a0-\U0010ffff]|\\[\x20-\x7e])*"')
 # Underscores are no RFC 5321 domain, but hosts that have them send honest mail; they pass (a check may tell).
-_LABEL = r"[A-Za-z0-9_\u0080-\U0010ffff](?:[A-Za-z0-9_\u0080-\U0010ffff-]*[A-Za-z0-9_\u0080-\U0010ffff])?"
+_LABEL = r"[A-Za-z0-9_\u00a0-\U0010ffff](?:[A-Za-z0-9_\u00a0-\U0010ffff-]*[A-Za-z0-9_\u00a0-\U0010ffff])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _LITERAL = re.compile(r"\[[\x21-\x5a\x5e-\x7e]{1,64}\]")
 _SOURCE_ROUTE = re.compile(rf"@{_DOMAIN.pattern}(?:,@{_DOMAIN.pattern})*:")  # §4.1.2 A-d-l; accepted and ignored
+
+# What nearly every path is: ASCII, unquoted, within all limits but that of the whole.
+_ASCII_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+_ASCII_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_COMMON_PATH = re.compile(
+    rf"<(?=[^@]{{1,64}}@)({_ASCII_ATEXT}+(?:\.{_ASCII_ATEXT}+)*)@({_ASCII_LABEL}(?:\.{_ASCII_LABEL})*)>(?= |\Z)"
+)
 
 
 class AddressError(ValueError):
@@ -36,7 +44,7 @@ class Path(msgspec.Struct, frozen=True):
     """A reverse-path or forward-path: a mailbox, `<>` (both parts empty) or `<postmaster>` (no domain).
 
     local_part: without quotes and backslashes, letter case kept. domain: lower case, as an address literal
-    ("[192.0.2.1]", "[IPv6:2001:db8::1]"), A-labels or U-labels, as the peer wrote it.
+    ("[192.0.2.1]", "[IPv6:2001:db8::1]", in the shortest form), A-labels or U-labels, as the peer wrote it.
     """
 
     local_part: str
@@ -72,19 +80,22 @@ def parse_path(text: str, *, null_allowed: bool, strict: bool = True) -> tuple[P
     """The path at the start of `text`, and what follows it (the parameters, leading blanks kept).
 
     null_allowed: True for a reverse-path, where `<>` is the null path; False for a forward-path, where
-    `<postmaster>` alone stands without a domain (§4.1.1.3). strict: False takes a path without angle brackets too
-    (for peers that are known to be old, not hostile). A source route is accepted and dropped (§3.3, appendix F.2).
-    Raises AddressError.
+    `<postmaster>` alone stands without a domain (§4.1.1.3). strict: False takes a path without angle brackets and a
+    local part of over 64 octets too (for peers that are known to be old, not hostile). A source route is accepted
+    and dropped (§3.3, appendix F.2). Raises AddressError.
     """
+    common = _COMMON_PATH.match(text)
+    if common is not None and common.end() <= MAX_PATH_OCTETS:
+        return Path(common.group(1), common.group(2).lower()), text[common.end() :]
     if text.startswith("<"):
-        path, rest = _parse_mailbox(text, _route_end(text), null_allowed)
+        path, rest = _parse_mailbox(text, _route_end(text), null_allowed, strict)
         if not rest.startswith(">"):
             raise AddressError("the closing angle bracket is missing or misplaced")
         rest = rest[1:]
     elif strict:
         raise AddressError("the path is not in angle brackets")
     else:
-        path, rest = _parse_mailbox(text, 0, null_allowed=False)
+        path, rest = _parse_mailbox(text, 0, null_allowed=False, strict=False)
     if rest and rest[0] != " ":
         raise AddressError("there is something behind the path")
     if len(text.encode()) - len(rest.encode()) > MAX_PATH_OCTETS:
@@ -109,10 +120,10 @@ def _route_end(text: str) -> int:
     return route.end()
 
 
-def _parse_mailbox(text: str, at: int, null_allowed: bool) -> tuple[Path, str]:
+def _parse_mailbox(text: str, at: int, null_allowed: bool, strict: bool = True) -> tuple[Path, str]:
     if null_allowed and text.startswith(">", at) and at == 1:
         return NULL_PATH, text[at:]
-    local_part, at = _local_part(text, at)
+    local_part, at = _local_part(text, at, MAX_LOCAL_PART_OCTETS if strict else MAX_PATH_OCTETS)
     if not text.startswith("@", at):
         if local_part.lower() == "postmaster" and not null_allowed:
             return Path(local_part, ""), text[at:]
@@ -121,15 +132,15 @@ def _parse_mailbox(text: str, at: int, null_allowed: bool) -> tuple[Path, str]:
     return Path(local_part, domain), text[at:]
 
 
-def _local_part(text: str, at: int) -> tuple[str, int]:
+def _local_part(text: str, at: int, limit_octets: int) -> tuple[str, int]:
     if match := _DOT_STRING.match(text, at):
         local_part = match.group()
     elif match := _QUOTED_STRING.match(text, at):
         local_part = re.sub(r"\\(.)", r"\1", match.group()[1:-1])
     else:
         raise AddressError("the local part is malformed")
-    if len(match.group().encode()) > MAX_LOCAL_PART_OCTETS:
-        raise AddressError(f"the local part is longer than {MAX_LOCAL_PART_OCTETS} octets")
+    if len(match.group().encode()) > limit_octets:
+        raise AddressError(f"the local part is longer than {limit_octets} octets")
     if not local_part.isascii():
         local_part = unicodedata.normalize("NFC", local_part)  # RFC 6532 §3.1: or one name has two keys
     return local_part, match.end()
@@ -137,9 +148,10 @@ def _local_part(text: str, at: int) -> tuple[str, int]:
 
 def _domain(text: str, at: int) -> tuple[str, int]:
     if match := _LITERAL.match(text, at):
-        if parse_literal(match.group()) is None:
+        address = parse_literal(match.group())
+        if address is None:
             raise AddressError("the address literal is malformed")
-        return match.group(), match.end()
+        return f"[{'IPv6:' if address.version == 6 else ''}{address}]", match.end()
     match = _DOMAIN.match(text, at)
     if match is None:
         raise AddressError("the domain is malformed")
@@ -158,7 +170,9 @@ def parse_literal(domain: str) -> IPv4Address | IPv6Address | None:
         return None
     inner = domain[1:-1]
     try:
-        return IPv6Address(inner[5:]) if inner[:5].lower() == "ipv6:" else IPv4Address(inner)
+        if inner[:5].lower() != "ipv6:":
+            return IPv4Address(inner)
+        return None if "%" in inner else IPv6Address(inner[5:])  # a zone means nothing to another host
     except ValueError:
         return None
 

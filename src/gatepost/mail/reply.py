@@ -53,11 +53,13 @@ class Reply(msgspec.Struct, frozen=True):
         text = f"{self.text} ({self.id})" if self.id else self.text
         intro = f"{self.esc} " if self.esc else ""
         room = MAX_REPLY_LINE_OCTETS - len(intro) - len("250-\r\n")
+        if text.isascii() and text.isprintable() and len(text) <= room and "\\" not in text:  # nearly always
+            return f"{self.code} {intro}{text}\r\n".encode("ascii")
         lines = [piece for line in text.split("\n") for piece in _pieces(printable(line, 4096), room)]
-        last = len(lines) - 1
-        return "".join(
-            f"{self.code}{' ' if i == last else '-'}{intro}{line}\r\n" for i, line in enumerate(lines)
-        ).encode("ascii")
+        *others, last = lines
+        more = f"{self.code}-{intro}"
+        head = "".join([f"{more}{line}\r\n" for line in others])
+        return f"{head}{self.code} {intro}{last}\r\n".encode("ascii")
 
     def _joined(self) -> str:
         parts = [str(self.code), self.esc, self.text, f"({self.id})" if self.id else ""]

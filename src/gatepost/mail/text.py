@@ -16,9 +16,11 @@ def printable(octets: bytes | str, limit: int = 200) -> str:
     text = octets.decode("latin-1") if isinstance(octets, bytes) else octets
     cut = text[:limit]
     if not cut.isascii() or not cut.isprintable() or "\\" in cut:
+        if isinstance(octets, str):
+            cut = cut.encode("utf-8", "surrogatepass").decode("latin-1")  # one character an octet, as in bytes
         cut = _UNPRINTABLE.sub(_escaped, cut)
     return cut + "..." if len(text) > limit else cut
 
 
 def _escaped(match: re.Match[str]) -> str:
-    return "".join(f"\\x{octet:02x}" for octet in match.group().encode("utf-8", "surrogatepass"))
+    return f"\\x{ord(match.group()):02x}"

@@ -7,7 +7,7 @@ Not here: the path before the parameters (`mail.address`), and what their values
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -48,16 +48,15 @@ class ParameterError(ValueError):
         self.reply = reply
 
 
-_Fields = dict[str, Any]
-_Reader = Callable[[str], _Fields]
+_Reader = Callable[[str], Any]
+ParameterTable = Mapping[str, tuple[str, str, _Reader]]  # keyword: the extension it belongs to, the field, the reader
 _KEYWORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _VALUE: Final = re.compile(r"[!-<>-~\u0080-\U0010ffff]+")  # RFC 5321 §4.1.2 esmtp-value, RFC 6531 §3.3
 
 
-def parse_parameters(text: str, table: dict[str, tuple[str, _Reader]], dialect: Dialect) -> _Fields:
+def parse_parameters(text: str, table: ParameterTable, dialect: Dialect) -> dict[str, Any]:
     """The fields that the parameters in `text` set; `text` begins with a blank. Raises ParameterError."""
-    fields: _Fields = {}
-    seen: set[str] = set()
+    fields: dict[str, Any] = {}
     for word in text.split(" ")[1:]:
         if not word:
             continue  # several blanks between parameters harm nobody
@@ -66,15 +65,15 @@ def parse_parameters(text: str, table: dict[str, tuple[str, _Reader]], dialect: 
         entry = table.get(name)
         if entry is None or not dialect.extended or not getattr(dialect, entry[0]):
             raise _refused_keyword(keyword, dialect)
-        if name in seen:
+        field = entry[1]
+        if field in fields:
             raise _bad(f"{name} is given twice")
-        seen.add(name)
         if name == "SMTPUTF8":
             if equals:
                 raise _bad("SMTPUTF8 has no value")
         elif _VALUE.fullmatch(value) is None:
             raise _bad(f"{name} needs a value without blanks and equal signs")
-        fields.update(entry[1](value))
+        fields[field] = entry[2](value)
     return fields
 
 
@@ -90,61 +89,61 @@ def _bad(what: str) -> ParameterError:
     return ParameterError(Reply(501, "5.5.4", f"Syntax error in parameters: {what}"), what)
 
 
-def _size(value: str) -> _Fields:
+def _size(value: str) -> int:
     if not (value.isascii() and value.isdigit()) or len(value) > MAX_SIZE_DIGITS:
         raise _bad(f"SIZE is a number of at most {MAX_SIZE_DIGITS} digits")
-    return {"size": int(value)}
+    return int(value)
 
 
-def _body(value: str) -> _Fields:
+def _body(value: str) -> str:
     value = value.upper()
     if value == "BINARYMIME":
         raise ParameterError(Reply(555, "5.5.4", "BODY=BINARYMIME is not offered here"), "BINARYMIME is not offered")
     if value not in ("7BIT", "8BITMIME"):
         raise _bad("BODY is 7BIT or 8BITMIME")
-    return {"body": value}
+    return value
 
 
-def _smtputf8(_: str) -> _Fields:
-    return {"smtputf8": True}
+def _smtputf8(_: str) -> bool:
+    return True
 
 
-def _ret(value: str) -> _Fields:
+def _ret(value: str) -> str:
     value = value.upper()
     if value not in ("FULL", "HDRS"):
         raise _bad("RET is FULL or HDRS")
-    return {"ret": value}
+    return value
 
 
-def _envid(value: str) -> _Fields:
+def _envid(value: str) -> str:
     if len(value) > MAX_ENVID_CHARACTERS:
         raise _bad(f"ENVID is longer than {MAX_ENVID_CHARACTERS} characters")
     plain = decode_xtext(value)
     if plain is None or not (plain.isascii() and plain.isprintable()):
         raise _bad("ENVID is xtext that stands for printable ASCII")  # RFC 3461 §4.4: it goes into a header field
-    return {"envid": plain}
+    return plain
 
 
-def _auth(value: str) -> _Fields:
-    plain = decode_xtext(value)
+def _auth(value: str) -> str:
+    plain = decode_xtext(value) or ""
     if plain != "<>":
         try:
-            parse_mailbox(plain or "")
+            parse_mailbox(plain)
         except AddressError as error:
             raise _bad("AUTH is <> or a mailbox in xtext") from error
-    return {"auth": plain}
+    return plain
 
 
-def _notify(value: str) -> _Fields:
+def _notify(value: str) -> tuple[str, ...]:
     events = tuple(value.upper().split(","))
     if len(set(events)) != len(events) or not set(events) <= _EVENTS:
         raise _bad("NOTIFY is NEVER, or a list of SUCCESS, FAILURE and DELAY")
     if "NEVER" in events and len(events) > 1:
         raise _bad("NOTIFY=NEVER stands alone")
-    return {"notify": events}
+    return events
 
 
-def _orcpt(value: str) -> _Fields:
+def _orcpt(value: str) -> str:
     if len(value) > MAX_ORCPT_CHARACTERS:
         raise _bad(f"ORCPT is longer than {MAX_ORCPT_CHARACTERS} characters")
     kind, semicolon, address = value.partition(";")
@@ -158,21 +157,21 @@ def _orcpt(value: str) -> _Fields:
             plain = None  # it goes into Original-Recipient as it is: nothing in it may end a line
     if plain is None:
         raise _bad("the address of ORCPT is no xtext, or stands for something unprintable")
-    return {"orcpt": f"{kind};{plain}"}
+    return f"{kind};{plain}"
 
 
 _EVENTS: Final[frozenset[Notify]] = frozenset(("NEVER", "SUCCESS", "FAILURE", "DELAY"))
 _ADDRESS_TYPE: Final = re.compile(r"[!#$%&'*+/0-9?A-Z^_`a-z{|}~-]+")  # atom, RFC 3461 §4.2
 
-MAIL_PARAMETERS: Final[dict[str, tuple[str, _Reader]]] = {
-    "SIZE": ("size", _size),
-    "BODY": ("eight_bit_mime", _body),
-    "SMTPUTF8": ("smtputf8", _smtputf8),
-    "RET": ("dsn", _ret),
-    "ENVID": ("dsn", _envid),
-    "AUTH": ("auth", _auth),
+MAIL_PARAMETERS: Final[ParameterTable] = {
+    "SIZE": ("size", "size", _size),
+    "BODY": ("eight_bit_mime", "body", _body),
+    "SMTPUTF8": ("smtputf8", "smtputf8", _smtputf8),
+    "RET": ("dsn", "ret", _ret),
+    "ENVID": ("dsn", "envid", _envid),
+    "AUTH": ("auth", "auth", _auth),
 }
-RCPT_PARAMETERS: Final[dict[str, tuple[str, _Reader]]] = {
-    "NOTIFY": ("dsn", _notify),
-    "ORCPT": ("dsn", _orcpt),
+RCPT_PARAMETERS: Final[ParameterTable] = {
+    "NOTIFY": ("dsn", "notify", _notify),
+    "ORCPT": ("dsn", "orcpt", _orcpt),
 }

@@ -57,6 +57,8 @@ class State(Enum):
     BDAT = auto()  # a chunk was accepted, and it was not the last
     CLOSED = auto()  # 221, 421 or a fatal error: only the closing of the connection is left
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and the table is read twice a command
+
 
 _ANYWHERE: Final = (Noop, Help, Vrfy, Expn)  # they change nothing
 
@@ -284,13 +286,14 @@ class ServerSession:
         replies = self._replies(command, reply)
         self._waiting = None
         state = self.state
-        if any(reply.code == 421 for reply in replies):
+        code = replies[0].code if len(replies) == 1 else _weightiest(replies)
+        if code == 421:
             self._close()
-        elif any(reply.is_positive for reply in replies):
-            self._accept(command, replies[0].code)
+        elif code < 400:
+            self._accept(command, code)
         else:
             self.state = REFUSED.get(state, state)
-            if self.state is not state and state is not State.AUTH:
+            if state is State.DATA or state is State.CHUNK:
                 self._forget_transaction()
         return Send(replies)
 
@@ -338,10 +341,9 @@ class ServerSession:
         return None if self.extended else NEEDS_EHLO
 
     def _replies(self, command: Command, reply: Reply | tuple[Reply, ...]) -> tuple[Reply, ...]:
-        each = self.lmtp and (type(command) is EndOfData or (isinstance(command, EndOfChunk) and command.last))
-        wanted = len(self._recipients) if each else 1
+        wanted = len(self._recipients) if self.lmtp and _ends_message(command) else 1
         if isinstance(reply, Reply):
-            return (reply,) if reply.code == 421 else (reply,) * wanted
+            return (reply,) if wanted == 1 or reply.code == 421 else (reply,) * wanted
         if len(reply) != wanted:
             raise LocalProtocolError(f"{type(command).__name__} has {wanted} replies, not {len(reply)}")
         return reply
@@ -384,6 +386,16 @@ class ServerSession:
         self.greeted_with = None
         self.is_authenticated = False
         self._forget_transaction()
+
+
+def _ends_message(command: Command) -> bool:
+    return isinstance(command, EndOfData) or (isinstance(command, EndOfChunk) and command.last)
+
+
+def _weightiest(replies: tuple[Reply, ...]) -> int:
+    """The code that decides how the session goes on: 421 ends it, and one recipient accepted is a message taken."""
+    codes = [reply.code for reply in replies]
+    return 421 if 421 in codes else min(codes)
 
 
 _EMPTY: Final = Envelope()
