@@ -1,0 +1,21 @@
+"""What a spool may take, as its settings. Nothing here is read from a file: `config` fills the values."""
+
+from __future__ import annotations
+
+import msgspec
+
+MIB = 1024 * 1024
+
+
+class SpoolSettings(msgspec.Struct, frozen=True):
+    """Room for one spool, all in octets.
+
+    size_limit_octets: messages that one spool holds in all; 0 for no cap. free_limit_octets: what must stay free on
+    the disk; below it nothing is accepted, while what is there can still be settled and removed.
+    inline_octets: content up to this is kept in the database, above it in a file of its own (measured: at 256 KiB
+    the file begins to win).
+    """
+
+    size_limit_octets: int = 0
+    free_limit_octets: int = 64 * MIB
+    inline_octets: int = 256 * 1024

@@ -1,0 +1,100 @@
+"""What a person's action and the end of an attempt make of one recipient: the rules, without a store.
+
+A leased recipient belongs to the attempt that runs. An action on it is kept as its `wish` and is carried out when the
+attempt ends without settling it; an attempt that delivers or bounces wins over any wish.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from gatepost.spool.model import SETTLED, Settlement, State
+from gatepost.spool.port import SpoolError
+
+Action = Literal["retry", "hold", "release", "bounce", "drop"]
+ACTIONS: Final[tuple[Action, ...]] = ("retry", "hold", "release", "bounce", "drop")
+
+# "Attempts at their end": the schedule is over for whoever has failed so often, whatever its age. A schedule of five
+# days knows some fifty attempts, so no honest count comes near.
+ATTEMPTS_AT_END: Final = 1 << 30
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """The part of a recipient that actions and attempts change. wish: an action that waits for the attempt's end."""
+
+    state: State
+    attempts: int = 0
+    due: float = 0.0
+    wish: Action | None = None
+
+
+def is_at_end(attempts: int) -> bool:
+    """Whether a person asked to bounce it: no attempt is made, the sender gets the DSN now."""
+    return attempts >= ATTEMPTS_AT_END
+
+
+def parse_action(text: str) -> Action:
+    """`text` as an action. Raises SpoolError that names those there are."""
+    for action in ACTIONS:
+        if text == action:
+            return action
+    raise SpoolError(f"{text!r} is no action on a spool entry; there are {', '.join(ACTIONS)}")
+
+
+def act(standing: Standing, action: Action, now: float) -> Standing:
+    """`standing` after a person's `action` at `now` (seconds since 1970).
+
+    retry: due now; what is held stays held (releasing is a decision of its own, a retry of everything is not).
+    hold: frozen. release: what was held is due now. bounce: due now with attempts at their end. drop: done, and
+    nobody is told. A settled recipient never changes; a leased one keeps its state and gets a wish, where "release"
+    takes a wish of "hold" back and "retry" is none (an attempt is running).
+    """
+    if standing.state in SETTLED:
+        return standing
+    if standing.state is State.LEASED:
+        return _wish(standing, action)
+    if action == "drop":
+        return Standing(State.DONE, standing.attempts, standing.due)
+    if action == "bounce":
+        return Standing(State.DUE, max(standing.attempts, ATTEMPTS_AT_END), now)
+    is_held = standing.state is State.HELD
+    if action == "hold":
+        return standing if is_held else Standing(State.HELD, standing.attempts, standing.due)
+    if action == "release":
+        return Standing(State.DUE, standing.attempts, now) if is_held else standing
+    return standing if is_held else Standing(State.DUE, standing.attempts, now)
+
+
+def _wish(standing: Standing, action: Action) -> Standing:
+    if action == "retry":
+        return standing
+    if action == "release":
+        kept = None if standing.wish == "hold" else standing.wish
+        return Standing(standing.state, standing.attempts, standing.due, kept)
+    return Standing(standing.state, standing.attempts, standing.due, action)
+
+
+def settle(standing: Standing, settlement: Settlement, now: float) -> Standing:
+    """What a leased recipient is after its attempt, which ended at `now`.
+
+    DEFERRED counts one more failed attempt and waits until `settlement.due`; DUE gives the lease back untried, HELD
+    freezes it. Then a wish is carried out, unless it is settled. Raises ValueError for a settlement to LEASED.
+    """
+    state = settlement.state
+    if state is State.LEASED:
+        raise ValueError("a settlement ends a lease; it cannot say LEASED")
+    if state in SETTLED:
+        return Standing(state, standing.attempts, standing.due)
+    attempts = standing.attempts + 1 if state is State.DEFERRED else standing.attempts
+    ended = Standing(state, attempts, settlement.due)
+    return ended if standing.wish is None else act(ended, standing.wish, now)
+
+
+def reclaim(standing: Standing, now: float) -> Standing:
+    """What a lease becomes when its owner is gone: due, with the attempts it had, and its wish carried out."""
+    if standing.state is not State.LEASED:
+        return standing
+    back = Standing(State.DUE, standing.attempts, standing.due)
+    return back if standing.wish is None else act(back, standing.wish, now)

@@ -1,0 +1,387 @@
+"""`spool.port.SpoolStore` on one SQLite database and a folder of content files, owned by this process.
+
+Not here: the statements (`spool_rows`), the thread that commits (`writer`), several spools at once (`spool_set`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import zlib
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+import apsw
+
+from gatepost.ports.clock import Clock
+from gatepost.spool.model import Entry, NewEntry, Settlement
+from gatepost.spool.port import Content, SpoolError, SpoolFullError
+from gatepost.spool.settings import SpoolSettings
+from gatepost.spool.transitions import parse_action
+from gatepost.store.sqlite.connection import SchemaError, connect, migrate
+from gatepost.store.sqlite.spool_content import PIECE_OCTETS, SpoolContent
+from gatepost.store.sqlite.spool_layout import Faults, Layout, SpoolLock, layout_of, no_fault, sync_folder
+from gatepost.store.sqlite.spool_rows import SpoolRows
+from gatepost.store.sqlite.spool_schema import MIGRATIONS, Prepared, prepare, use_spool
+from gatepost.store.sqlite.writer import GroupCommitWriter, Work
+
+PAGE_OCTETS: Final = 16 * 1024
+FILE_THREADS: Final = 4  # large messages that are synced at the same time
+FREE_CHECK_SECONDS: Final = 1.0
+FREE_CHECK_OCTETS: Final = 4 * 1024 * 1024
+
+Damage = Callable[[str, str], None]
+"""Called with the ID of an entry that was set aside, and why."""
+
+
+def _nobody(entry_id: str, reason: str) -> None:
+    """Damage that nobody asked to hear of."""
+
+
+class SqliteSpool:
+    """One spool, from `open` to `close`. Every method is for the loop's thread."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        lock: SpoolLock,
+        settings: SpoolSettings,
+        clock: Clock,
+        on_damage: Damage,
+        faults: Faults,
+    ) -> None:
+        self._layout = layout
+        self._lock = lock
+        self._settings = settings
+        self._clock = clock
+        self._on_damage = on_damage
+        self._faults = faults
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._file_threads: ThreadPoolExecutor | None = None
+        self._free_octets = 0
+        self._free_checked = -FREE_CHECK_SECONDS - clock.monotonic()
+        self._accepted_since = FREE_CHECK_OCTETS
+        self._is_open = True
+        self._connection, self._rows = open_rows(layout, clock.unix)
+        try:
+            self._reader = connect(layout.database, read_only=True)
+            remove_useless_files(layout, self._rows)
+        except BaseException:
+            self._connection.close()
+            raise
+        for entry_id, reason in self._rows.take_damage():
+            on_damage(entry_id, reason)
+        self._writer = GroupCommitWriter(
+            self._connection, self, name=f"spool-{layout.name}", translate=self._translated, fault=faults
+        )
+
+    @classmethod
+    def open(
+        cls,
+        data: Path,
+        name: str,
+        settings: SpoolSettings,
+        clock: Clock,
+        *,
+        socket: str = "",
+        on_damage: Damage = _nobody,
+        faults: Faults = no_fault,
+    ) -> SqliteSpool:
+        """The spool data/spool/NAME, made if it is not there, held until `close` or the end of the process.
+
+        socket: the file name of this process's control socket in data/run, for commands that look for the holder.
+        Raises SpoolError: another process holds it, a newer Gatepost wrote it, or it cannot be read.
+        """
+        layout = layout_of(data, name)
+        layout.make()
+        lock = SpoolLock.take(layout, socket)
+        if lock is None:
+            raise SpoolError(f"spool {layout.folder} is held by another process; it writes, and nobody else may")
+        return cls.open_locked(layout, lock, settings, clock, on_damage=on_damage, faults=faults)
+
+    @classmethod
+    def open_locked(
+        cls,
+        layout: Layout,
+        lock: SpoolLock,
+        settings: SpoolSettings,
+        clock: Clock,
+        *,
+        on_damage: Damage = _nobody,
+        faults: Faults = no_fault,
+    ) -> SqliteSpool:
+        """The same with a lock that was taken before; it is released when this fails."""
+        try:
+            return cls(layout, lock, settings, clock, on_damage, faults)
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def name(self) -> str:
+        return self._layout.name
+
+    @property
+    def octets(self) -> int:
+        """Prefixes and contents of all entries."""
+        return self._rows.octets
+
+    @property
+    def entries(self) -> int:
+        return self._rows.entries
+
+    # --- the port
+
+    def new_content(self) -> SpoolContent:
+        return SpoolContent(self._layout, self._settings.inline_octets, self._faults)
+
+    async def add(self, entry: NewEntry, content: Content) -> None:
+        prepared = await self._prepare(entry, content)
+        await self._submit(prepared, 1, prepared.octets)
+        cast(SpoolContent, content).take()
+
+    async def lease(
+        self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
+    ) -> list[Entry]:
+        leased = await self._submit(partial(self._rows.lease, now, limit, frozenset(exclude), per_destination), 1, 0)
+        return cast(list[Entry], leased)
+
+    async def settle(self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()) -> None:
+        added = [await self._prepare(entry, content, is_own=True) for entry, content in new]
+        octets = sum(prepared.octets for prepared in added)
+        await self._submit(partial(self._settle, added, tuple(settlements)), len(added) + len(settlements), octets)
+        for _, content in new:
+            cast(SpoolContent, content).take()
+
+    async def read(self, entry_id: str) -> AsyncIterator[bytes]:
+        self._ensure_open()
+        try:
+            row = self._reader.execute(
+                "SELECT e.octets, e.crc, e.in_file, c.prefix, c.octets "
+                "FROM entry e LEFT JOIN content c ON c.number = e.number WHERE e.id = ?",
+                (entry_id,),
+            ).fetchone()
+        except apsw.Error as error:
+            raise self._translated(error) from error
+        if row is None:
+            raise SpoolError(f"spool {self.name} has no entry {entry_id}")
+        octets, crc, in_file, prefix, content = cast(tuple[int, int, int, bytes | None, bytes | None], row)
+        if not isinstance(prefix, bytes) or not isinstance(content, bytes):
+            raise await self._damaged(entry_id, "its content is missing from the database")
+        if in_file:
+            async for piece in self._read_file(entry_id, octets, crc, prefix):
+                yield piece
+            return
+        if len(prefix) + len(content) != octets or zlib.crc32(prefix, zlib.crc32(content)) != crc:
+            raise await self._damaged(entry_id, "its octets are not those that were stored")
+        if len(content) <= PIECE_OCTETS:
+            yield prefix + content if len(prefix) + len(content) <= PIECE_OCTETS else prefix
+            if len(prefix) + len(content) > PIECE_OCTETS:
+                yield content
+            return
+        yield prefix
+        for at in range(0, len(content), PIECE_OCTETS):
+            yield content[at : at + PIECE_OCTETS]
+
+    async def next_due(self, exclude: Collection[str] = ()) -> float | None:
+        """As the port; `exclude`: destinations that do not count, as in `lease`."""
+        found = await self._submit(partial(self._rows.next_due, frozenset(exclude)), 1, 0)
+        return cast(float | None, found)
+
+    async def change(self, entry_id: str, action: str, now: float) -> bool:
+        done = await self._submit(partial(self._rows.change, entry_id, parse_action(action), now), 1, 0)
+        return cast(bool, done)
+
+    async def close(self) -> None:
+        """What was submitted is committed; then the lock is free. A second call does nothing."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    # --- what the writer's thread calls
+
+    def perform(self, works: Sequence[Work]) -> None:
+        self._rows.perform(works)
+
+    def committed(self) -> None:
+        self._rows.committed()
+
+    def rolled_back(self) -> None:
+        self._rows.rolled_back()
+
+    def tidy(self) -> None:
+        remove_files(self._layout, self._rows.take_useless_files(), self._faults)
+        damage = self._rows.take_damage()
+        if damage and self._loop is not None:
+            for entry_id, reason in damage:
+                move_aside(self._layout, entry_id)
+                with contextlib.suppress(RuntimeError):  # the loop is closed: it is in the table `damaged`
+                    self._loop.call_soon_threadsafe(self._on_damage, entry_id, reason)
+
+    # --- inside
+
+    def _settle(self, added: list[Prepared], settlements: tuple[Settlement, ...]) -> None:
+        if added:
+            self._rows.insert(added)
+        self._rows.settle(settlements)
+
+    def _submit(self, item: Any, weight: int, octets: int) -> asyncio.Future[Any]:
+        self._ensure_open()
+        return self._writer.submit(item, weight, octets)
+
+    def _ensure_open(self) -> None:
+        if not self._is_open:
+            raise SpoolError(f"spool {self.name} is closed")
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+
+    async def _prepare(self, entry: NewEntry, content: Content, *, is_own: bool = False) -> Prepared:
+        """The rows of an entry whose content is safe as soon as they are. is_own: made by us in place of something
+        that the spool has (a DSN), so it passes the caps."""
+        if not isinstance(content, SpoolContent) or not content.is_finished or content.is_taken:
+            raise SpoolError(f"entry {entry.id}: the content must come from new_content() and be finished, once")
+        if not is_own:
+            self._ensure_room(len(entry.prefix) + content.octets)
+        in_file = content.path is not None
+        prepared = prepare(entry, b"" if in_file else content.inline(), content.crc, content.octets, in_file)
+        if in_file:
+            await asyncio.get_running_loop().run_in_executor(self._threads(), content.place, self._layout, entry.id)
+        return prepared
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._file_threads is None:
+            self._file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix=f"spool-{self.name}-files")
+        return self._file_threads
+
+    def _ensure_room(self, octets: int) -> None:
+        settings = self._settings
+        if settings.size_limit_octets and self._rows.octets + octets > settings.size_limit_octets:
+            raise SpoolFullError(
+                f"spool {self.name} holds {self._rows.octets} octets, its cap is {settings.size_limit_octets}; "
+                "look at `gatepost queue list`, or raise the cap"
+            )
+        moment = self._clock.monotonic()
+        self._accepted_since += octets
+        if self._accepted_since >= FREE_CHECK_OCTETS or moment - self._free_checked >= FREE_CHECK_SECONDS:
+            room = os.statvfs(self._layout.folder)
+            self._free_octets = room.f_bavail * room.f_frsize
+            self._free_checked, self._accepted_since = moment, octets
+        if self._free_octets - self._accepted_since < settings.free_limit_octets:
+            raise SpoolFullError(
+                f"{self._layout.folder}: {self._free_octets} octets are free, {settings.free_limit_octets} must "
+                "stay free; make room on the disk, mail is accepted again by itself"
+            )
+
+    async def _read_file(self, entry_id: str, octets: int, crc: int, prefix: bytes) -> AsyncIterator[bytes]:
+        """Prefix and file; the last piece comes only when the sum of all is right."""
+        loop = asyncio.get_running_loop()
+        path = self._layout.content / entry_id
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise await self._damaged(entry_id, f"its content file cannot be read: {error.strerror}") from error
+        try:
+            if os.fstat(descriptor).st_size + len(prefix) != octets:
+                raise await self._damaged(entry_id, "its content file has another size than what was stored")
+            piece, at, seen = prefix, 0, 0
+            while len(prefix) + at < octets:
+                following = await loop.run_in_executor(self._threads(), os.pread, descriptor, PIECE_OCTETS, at)
+                if not following:
+                    raise await self._damaged(entry_id, "its content file became shorter")
+                seen = zlib.crc32(following, seen)
+                at += len(following)
+                if piece:
+                    yield piece
+                piece = following
+            if zlib.crc32(prefix, seen) != crc:
+                raise await self._damaged(entry_id, "its octets are not those that were stored")
+            yield piece
+        finally:
+            os.close(descriptor)
+
+    async def _damaged(self, entry_id: str, reason: str) -> SpoolError:
+        await self._submit(partial(self._rows.set_aside_by_id, entry_id, reason), 1, 0)
+        return SpoolError(f"entry {entry_id} of spool {self.name} is damaged: {reason}; it was set aside")
+
+    def _translated(self, error: Exception) -> Exception:
+        return translated(error, self._layout)
+
+    def _close(self) -> None:
+        self._writer.stop()
+        if self._file_threads is not None:
+            self._file_threads.shutdown()
+        self._reader.close()
+        self._connection.close()
+        self._lock.release()
+
+
+def open_rows(layout: Layout, now: Callable[[], float]) -> tuple[apsw.Connection, SpoolRows]:
+    """The database of a spool whose lock is held, up to date and recovered. Raises SpoolError."""
+    try:
+        connection = connect(layout.database, page_octets=PAGE_OCTETS, incremental_vacuum=True)
+    except (apsw.Error, SchemaError, OSError) as error:
+        raise translated(error, layout) from error
+    try:
+        migrate(connection, MIGRATIONS, layout.database)
+        sync_folder(layout.folder)
+        use_spool(connection)
+        rows = SpoolRows(connection, layout.name, now)
+        connection.execute("BEGIN IMMEDIATE")
+        rows.recover()
+        for entry_id in rows.ids_in_files():
+            if not (layout.content / entry_id).is_file():
+                rows.set_aside_by_id(entry_id, "its content file is missing")
+        connection.execute("COMMIT")
+    except (apsw.Error, SchemaError, OSError) as error:
+        connection.close()
+        raise translated(error, layout) from error
+    rows.committed()
+    return connection, rows
+
+
+def translated(error: Exception, layout: Layout) -> Exception:
+    """What an error of SQLite or of the disk means to whoever uses the spool."""
+    if isinstance(error, apsw.FullError):
+        return SpoolFullError(f"{layout.database}: the disk is full; make room, mail is accepted again by itself")
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        return SpoolError(
+            f"{layout.database} is damaged ({error}); stop Gatepost, move {layout.folder} away, restore a backup or "
+            "copy what `sqlite3 spool.db .recover` finds"
+        )
+    if isinstance(error, apsw.ConstraintError):
+        return SpoolError(f"spool {layout.name} has an entry of that ID already ({error})")
+    if isinstance(error, SchemaError):
+        return SpoolError(f"spool {layout.name}: {error}")
+    if isinstance(error, (apsw.Error, OSError)):
+        return SpoolError(f"{layout.database}: {error}; look at the disk, and at who owns the files")
+    return error
+
+
+def remove_useless_files(layout: Layout, rows: SpoolRows) -> None:
+    """Content that no row refers to: its message was never answered 250, or has left."""
+    needed = rows.ids_in_files()
+    damaged = rows.ids_set_aside()
+    for path in layout.content.iterdir():
+        if path.name in damaged:
+            move_aside(layout, path.name)
+        elif path.name not in needed:
+            path.unlink(missing_ok=True)
+
+
+def remove_files(layout: Layout, ids: list[str], faults: Faults) -> None:
+    """The content files of entries that have left; what stays behind goes at the next start."""
+    for entry_id in ids:
+        faults("unlink")
+        with contextlib.suppress(OSError):
+            (layout.content / entry_id).unlink()
+
+
+def move_aside(layout: Layout, entry_id: str) -> None:
+    """The content file of a damaged entry, where there is one, is kept for people to look at."""
+    with contextlib.suppress(OSError):
+        (layout.content / entry_id).rename(layout.damaged / entry_id)

@@ -1,0 +1,162 @@
+"""A message's octets on their way into the spool: in memory, above a threshold in a file that becomes its place.
+
+Not here: reading what the spool has (`spool.SqliteSpool.read`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import weakref
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from gatepost.spool.port import SpoolError, SpoolFullError
+from gatepost.store.sqlite.spool_layout import INCOMING, Faults, Layout, sync_folder
+
+PIECE_OCTETS: Final = 256 * 1024
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_numbers = itertools.count(1)
+
+
+class SpoolContent:
+    """`spool.port.Content` for a spool of files and rows.
+
+    Invariant: what was written is in `_pieces` or, once the file is made, in the file; never in both.
+    """
+
+    __slots__ = (
+        *("__weakref__", "_close", "_descriptor", "_faults", "_inline_octets", "_is_finished", "_is_taken"),
+        *("_layout", "_octets", "_pieces", "crc", "path"),
+    )
+
+    def __init__(self, layout: Layout, inline_octets: int, faults: Faults) -> None:
+        self._layout = layout
+        self._inline_octets = inline_octets
+        self._faults = faults
+        self._pieces: list[bytes] = []
+        self._octets = 0
+        self._descriptor = -1
+        self._close: weakref.finalize[..., SpoolContent] | None = None
+        self._is_finished = False
+        self._is_taken = False
+        self.crc = 0  # CRC-32 of what was written
+        self.path: Path | None = None  # of the file; None while all of it is in memory
+
+    @property
+    def octets(self) -> int:
+        return self._octets
+
+    @property
+    def is_finished(self) -> bool:
+        return self._is_finished
+
+    @property
+    def is_taken(self) -> bool:
+        return self._is_taken
+
+    def write(self, octets: bytes) -> None:
+        if self._is_finished:
+            raise ValueError("the content is finished")
+        if self.path is None and self._octets + len(octets) > self._inline_octets:
+            self._make_file()
+        if self.path is None:
+            self._pieces.append(octets)
+        else:
+            self._write_at(self._descriptor, octets, self._octets, self.path)
+        self._octets += len(octets)
+        self.crc = zlib.crc32(octets, self.crc)
+
+    def finish(self) -> None:
+        self._is_finished = True
+
+    def discard(self) -> None:
+        if self._is_taken:
+            return
+        self._is_finished = True
+        self._pieces.clear()
+        if self.path is not None:
+            with contextlib.suppress(OSError):  # a left-over goes at the next start
+                self.path.unlink()
+            self.path = None
+        if self._close is not None:
+            self._close()
+            self._descriptor = -1
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        if self._descriptor < 0:
+            for piece in self._pieces:
+                yield piece
+            return
+        at = 0
+        while at < self._octets:  # just written: the pages are still in memory, so no thread is needed
+            piece = os.pread(self._descriptor, min(PIECE_OCTETS, self._octets - at), at)
+            if not piece:
+                raise SpoolError(f"{self.path}: the file ends after {at} of {self._octets} octets")
+            at += len(piece)
+            yield piece
+
+    def inline(self) -> bytes:
+        """All of it in one piece, where it is in memory; empty where it is in a file."""
+        pieces = self._pieces
+        if len(pieces) == 1:
+            return pieces[0]
+        return b"".join(pieces)
+
+    def take(self) -> None:
+        """The spool has it: `discard` does nothing from here on, and the octets can still be read."""
+        self._is_taken = True
+
+    def place(self, layout: Layout, entry_id: str) -> None:
+        """The file is on stable storage under the entry's ID. Blocks: for a thread. Raises SpoolError."""
+        assert self.path is not None
+        target = layout.content / entry_id
+        try:
+            self._faults("content.sync")
+            os.fsync(self._descriptor)
+            self._faults("content.rename")
+            os.rename(self.path, target)
+            self.path = target
+            sync_folder(layout.content)
+        except OSError as error:
+            raise full_or_broken(error, target) from error
+
+    def _make_file(self) -> None:
+        path = self._layout.content / f"{INCOMING}{os.getpid()}-{next(_numbers)}"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise full_or_broken(error, path) from error
+        try:
+            self._write_at(descriptor, b"".join(self._pieces), 0, path)
+        except BaseException:  # what is in memory stays the truth
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        # Whoever checks the message may read it after the spool has sent and removed the file.
+        self._descriptor = descriptor
+        self._close = weakref.finalize(self, os.close, descriptor)
+        self._pieces.clear()
+        self.path = path
+
+    def _write_at(self, descriptor: int, octets: bytes, offset: int, path: Path) -> None:
+        self._faults("content.write")
+        view = memoryview(octets)
+        try:
+            while view:  # at an offset: what a failed write left behind is written over
+                written = os.pwrite(descriptor, view, offset)
+                view, offset = view[written:], offset + written
+        except OSError as error:
+            raise full_or_broken(error, path) from error
+
+
+def full_or_broken(error: OSError, path: Path) -> SpoolError:
+    """What a failed file operation means to a peer: no room (452) or a fault (451)."""
+    if error.errno in NO_ROOM:
+        return SpoolFullError(f"{path}: {error.strerror}; nothing is accepted until there is room")
+    return SpoolError(f"{path}: {error.strerror}; the user that Gatepost runs as must own the spool")

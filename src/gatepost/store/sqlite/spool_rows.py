@@ -1,0 +1,413 @@
+"""The statements on one spool's database, all inside a transaction that the caller holds.
+
+`SpoolRows` is used by one thread at a time: the writer's, or a command's that has taken the lock. Not here: batches
+and futures (`writer`, `spool`), and reading without owning (`spool_reader`).
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final, cast
+
+import apsw
+import msgspec
+
+from gatepost.spool.model import SETTLED, Entry, EntryRecipient, Settlement, State
+from gatepost.spool.transitions import Action, Standing, act, reclaim, settle
+from gatepost.store.sqlite.spool_schema import (
+    CODES,
+    STATES,
+    EntryRow,
+    Prepared,
+    RecipientRow,
+    Undecodable,
+    decode_entry,
+    decode_recipient,
+)
+from gatepost.store.sqlite.writer import Work
+
+# Rows in one statement. Each statement gives the interpreter's lock away and must win it back from a busy loop.
+STRIDES: Final = (32, 8, 1)
+MAX_CONSIDERED: Final = 1000  # destinations that one lease weighs against each other
+MAX_TURNS: Final = 10_000
+
+
+def _inserts(table: str, columns: int) -> dict[int, str]:
+    row = "(" + ",".join("?" * columns) + ")"
+    return {stride: f"INSERT INTO {table} VALUES " + ",".join([row] * stride) for stride in STRIDES}  # noqa: S608
+
+
+INSERT_ENTRY: Final = _inserts("entry", 7)
+INSERT_CONTENT: Final = _inserts("content", 3)
+INSERT_RECIPIENT: Final = _inserts("recipient", 11)
+RECIPIENT_COLUMNS: Final = "number, state, destination, due, attempts, delay_told, wish, reply, remote, head"
+WAIT: Final = (
+    "INSERT INTO waiting VALUES (?, ?) ON CONFLICT (destination) DO UPDATE SET due = excluded.due "
+    "WHERE excluded.due < due"
+)
+
+
+class SpoolRows:
+    """Entries and recipients of one spool, and what is counted of them.
+
+    The table `waiting` (in memory) has each destination that has waiting recipients, with the first time that one
+    is due. It may be too early, never too late: a lease that finds nothing corrects it.
+    """
+
+    def __init__(self, connection: apsw.Connection, name: str, now: Callable[[], float]) -> None:
+        self._connection = connection
+        self._name = name
+        self._now = now
+        self._turns: dict[str, int] = {}  # destination: number of the lease that served it last
+        self._turn = 0
+        self._octets_noted = 0
+        self._entries_noted = 0
+        self._next_number = 1
+        self._files: list[str] = []  # IDs whose content files the transaction made useless
+        self._set_aside: list[tuple[str, str]] = []  # ID and reason
+        self.octets = 0  # of all entries, committed
+        self.entries = 0
+        self._useless_files: list[str] = []
+        self._damage: list[tuple[str, str]] = []
+
+    # --- what the writer calls
+
+    def perform(self, works: Sequence[Work]) -> None:
+        added = [work.item for work in works if type(work.item) is Prepared]
+        if added:
+            self.insert(added)
+        for work in works:
+            if type(work.item) is not Prepared:
+                work.result = work.item()
+
+    def committed(self) -> None:
+        self.octets += self._octets_noted
+        self.entries += self._entries_noted
+        self._useless_files += self._files
+        self._damage += self._set_aside
+        self._forget()
+
+    def rolled_back(self) -> None:
+        self._next_number = self._free_number()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._octets_noted = self._entries_noted = 0
+        self._files, self._set_aside = [], []
+
+    def take_useless_files(self) -> list[str]:
+        """IDs of committed removals whose content files may go now; each is told once."""
+        taken, self._useless_files = self._useless_files, []
+        return taken
+
+    def take_damage(self) -> list[tuple[str, str]]:
+        """IDs and reasons of entries that were set aside; each is told once."""
+        taken, self._damage = self._damage, []
+        return taken
+
+    # --- opening
+
+    def recover(self) -> None:
+        """Leases of a former owner end, and what is counted in memory is counted. Called once, before all else."""
+        execute = self._connection.execute
+        rows = execute("SELECT entry, number, attempts, due, wish FROM recipient WHERE state = 2").fetchall()
+        for entry, number, attempts, due, wish in cast(list[tuple[int, int, int, float, str]], rows):
+            standing = Standing(State.LEASED, attempts, due, _wish_of(wish))
+            self._move(entry, number, reclaim(standing, self._now()))
+        self._remove_settled(dict.fromkeys(row[0] for row in cast(list[tuple[int]], rows)))
+        execute("DELETE FROM waiting")
+        execute("INSERT INTO waiting SELECT destination, min(due) FROM recipient WHERE state < 2 GROUP BY destination")
+        counted = execute("SELECT count(*), coalesce(sum(octets), 0) FROM entry").fetchone()
+        self._octets_noted = self._entries_noted = 0  # what recovery removed is not in the count
+        self.entries, self.octets = cast(tuple[int, int], counted)
+        self._next_number = self._free_number()
+
+    def _free_number(self) -> int:
+        row = self._connection.execute("SELECT coalesce(max(number), 0) + 1 FROM entry").fetchone()
+        return cast(tuple[int], row)[0]
+
+    # --- adding
+
+    def insert(self, added: Sequence[Prepared]) -> None:
+        number = self._next_number
+        entries: list[tuple[Any, ...]] = []
+        contents: list[tuple[Any, ...]] = []
+        recipients: list[tuple[Any, ...]] = []
+        waiting: dict[str, float] = {}
+        for prepared in added:
+            entries.append((number, *prepared.entry))
+            contents.append((number, prepared.prefix, prepared.content))
+            for row in prepared.recipients:
+                recipients.append((number, *row))
+                _, state, destination, due = row[:4]
+                if state == 0 and due < waiting.get(destination, due + 1):
+                    waiting[destination] = due
+            number += 1
+            self._octets_noted += prepared.octets
+        self._insert(INSERT_ENTRY, entries)
+        self._insert(INSERT_CONTENT, contents)
+        self._insert(INSERT_RECIPIENT, recipients)
+        for destination_due in waiting.items():
+            self._connection.execute(WAIT, destination_due)
+        self._entries_noted += len(added)
+        self._next_number = number
+
+    def _insert(self, statements: dict[int, str], rows: list[tuple[Any, ...]]) -> None:
+        at = 0
+        for stride, statement in statements.items():
+            while len(rows) - at >= stride:
+                values = rows[at] if stride == 1 else tuple(chain.from_iterable(rows[at : at + stride]))
+                self._connection.execute(statement, values)
+                at += stride
+
+    # --- leasing
+
+    def lease(self, now: float, limit: int, exclude: Collection[str], per_destination: int) -> list[Entry]:
+        """As `spool.port.SpoolStore.lease`. Destinations take turns: first each gets its share of the limit, those
+        that waited longest for a turn before the others; what is left goes to those that have more."""
+        destinations = self._due_destinations(now, exclude)
+        if not destinations or limit < 1:
+            return []
+        share = min(max(1, limit // len(destinations)), per_destination)
+        picked: dict[str, list[int]] = {}
+        room = limit
+        for destination in destinations:
+            if not room:
+                break
+            picked[destination] = self._due_entries(destination, now, min(share, room))
+            room -= len(picked[destination])
+        for destination, numbers in picked.items():
+            if room and len(numbers) == share < per_destination:
+                more = self._due_entries(destination, now, min(share + room, per_destination))
+                room -= len(more) - len(numbers)
+                picked[destination] = more
+        leased: list[Entry] = []
+        self._turn += 1
+        for destination, numbers in picked.items():
+            leased += self._take(destination, numbers, now)
+            self._wait_again(destination)
+            self._turns.pop(destination, None)
+            self._turns[destination] = self._turn
+        while len(self._turns) > MAX_TURNS:
+            del self._turns[next(iter(self._turns))]
+        leased.sort(key=lambda entry: (entry.recipients[0].due, entry.id))
+        return leased
+
+    def _due_destinations(self, now: float, exclude: Collection[str]) -> list[str]:
+        excluded = exclude if isinstance(exclude, (set, frozenset, dict)) else frozenset(exclude)
+        found: list[str] = []
+        cursor = self._connection.execute("SELECT destination FROM waiting WHERE due <= ? ORDER BY due", (now,))
+        for (destination,) in cast(Iterator[tuple[str]], cursor):
+            if destination not in excluded:
+                found.append(destination)
+                if len(found) == MAX_CONSIDERED:
+                    break
+        cursor.close()
+        turns = self._turns
+        found.sort(key=lambda destination: turns.get(destination, 0))
+        return found
+
+    def _due_entries(self, destination: str, now: float, limit: int) -> list[int]:
+        cursor = self._connection.execute(
+            "SELECT entry FROM recipient WHERE state < 2 AND destination = ? AND due <= ? ORDER BY due, entry",
+            (destination, now),
+        )
+        found: dict[int, None] = {}
+        for (number,) in cast(Iterator[tuple[int]], cursor):
+            found[number] = None
+            if len(found) == limit:
+                break
+        cursor.close()
+        return list(found)
+
+    def _take(self, destination: str, numbers: list[int], now: float) -> list[Entry]:
+        """Those entries with their due recipients of `destination`, leased; damaged ones are set aside."""
+        if not numbers:
+            return []
+        chosen = apsw.carray(array.array("q", numbers))
+        # The plus signs keep SQLite off the index of due recipients, which may hold a hundred thousand of this one.
+        rows = self._connection.execute(
+            "SELECT r.entry, e.id, e.received_at, e.octets, e.crc, e.in_file, e.head, r.number, r.state, "
+            "r.destination, r.due, r.attempts, r.delay_told, r.wish, r.reply, r.remote, r.head "
+            "FROM recipient r LEFT JOIN entry e ON e.number = r.entry "
+            "WHERE r.entry IN carray(?) AND +r.state < 2 AND +r.destination = ? AND +r.due <= ?",
+            (chosen, destination, now),
+        ).fetchall()
+        found: dict[int, tuple[EntryRow, list[RecipientRow]]] = {}
+        for row in cast(list[tuple[Any, ...]], rows):
+            found.setdefault(row[0], (cast(EntryRow, row[1:7]), []))[1].append(cast(RecipientRow, row[7:]))
+        entries: list[Entry] = []
+        for number, (entry, recipients) in found.items():
+            try:
+                leased = tuple([self._leased(recipient) for recipient in recipients])
+                entries.append(decode_entry(entry, leased, self._name))
+            except Undecodable as damage:
+                self.set_aside(number, str(damage))
+        self._connection.execute(
+            "UPDATE recipient SET state = 2 WHERE entry IN carray(?) AND +state < 2 AND +destination = ? AND +due <= ?",
+            (chosen, destination, now),
+        )
+        return entries
+
+    def _leased(self, row: RecipientRow) -> EntryRecipient:
+        return decode_recipient((row[0], CODES[State.LEASED], *row[2:]))
+
+    def _wait_again(self, destination: str) -> None:
+        """`waiting` says for `destination` what is true now."""
+        row = self._connection.execute(
+            "SELECT due FROM recipient WHERE state < 2 AND destination = ? ORDER BY due LIMIT 1", (destination,)
+        ).fetchone()
+        if row is None:
+            self._connection.execute("DELETE FROM waiting WHERE destination = ?", (destination,))
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?)", (destination, row[0]))
+
+    def next_due(self, exclude: Collection[str] = ()) -> float | None:
+        """The earliest time that `waiting` knows, of destinations that are not excluded."""
+        cursor = self._connection.execute("SELECT destination, due FROM waiting ORDER BY due")
+        found = None
+        for destination, due in cast(Iterator[tuple[str, float]], cursor):
+            if destination not in exclude:
+                found = due
+                break
+        cursor.close()
+        return found
+
+    # --- ending leases
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """As `spool.port.SpoolStore.settle`. What is not leased here any more (dropped, set aside) is passed over."""
+        if not settlements:
+            return
+        now = self._now()
+        by_entry: dict[str, dict[int, Settlement]] = {}
+        for settlement in settlements:
+            by_entry.setdefault(settlement.entry_id, {})[settlement.number] = settlement
+        rows = self._connection.execute(
+            "SELECT e.id, e.number, r.number, r.state, r.attempts, r.due, r.wish, r.destination "
+            "FROM entry e JOIN recipient r ON r.entry = e.number WHERE e.id IN carray(?)",
+            (apsw.carray(tuple(by_entry)),),
+        ).fetchall()
+        ended: list[tuple[int, int, Standing, Settlement, str]] = []
+        unsettled: dict[int, bool] = {}
+        for entry_id, entry, number, code, attempts, due, wish, destination in cast(list[tuple[Any, ...]], rows):
+            state = STATES[code]
+            ending = by_entry[entry_id].get(number)
+            if ending is not None and state is State.LEASED:
+                standing = settle(Standing(state, attempts, due, _wish_of(wish)), ending, now)
+                ended.append((entry, number, standing, ending, destination))
+                state = standing.state
+            unsettled[entry] = unsettled.get(entry, False) or state not in SETTLED
+        self._remove([entry for entry, is_open in unsettled.items() if not is_open])
+        for entry, number, standing, ending, destination in ended:
+            if unsettled[entry]:
+                self._move(entry, number, standing, ending)
+                if CODES[standing.state] < CODES[State.LEASED]:
+                    self._connection.execute(WAIT, (destination, standing.due))
+
+    def _move(self, entry: int, number: int, standing: Standing, ending: Settlement | None = None) -> None:
+        fixed = (CODES[standing.state], standing.attempts, standing.due, standing.wish or "")
+        if ending is None:
+            self._connection.execute(
+                "UPDATE recipient SET state = ?, attempts = ?, due = ?, wish = ? WHERE entry = ? AND number = ?",
+                (*fixed, entry, number),
+            )
+        else:
+            self._connection.execute(
+                "UPDATE recipient SET state = ?, attempts = ?, due = ?, wish = ?, reply = ?, remote = ?, "
+                "delay_told = max(delay_told, ?) WHERE entry = ? AND number = ?",
+                (*fixed, ending.reply, ending.remote, int(ending.delay_told), entry, number),
+            )
+
+    def _remove_settled(self, entries: Iterable[int]) -> None:
+        settled = [
+            entry
+            for entry in entries
+            if self._connection.execute(
+                "SELECT 1 FROM recipient WHERE entry = ? AND state < 4 LIMIT 1", (entry,)
+            ).fetchone()
+            is None
+        ]
+        self._remove(settled)
+
+    def _remove(self, numbers: Sequence[int]) -> None:
+        """Those entries leave the spool; their files go when the transaction is committed."""
+        if not numbers:
+            return
+        execute = self._connection.execute
+        chosen = (apsw.carray(array.array("q", numbers)),)
+        gone = execute("DELETE FROM entry WHERE number IN carray(?) RETURNING id, octets, in_file", chosen).fetchall()
+        execute("DELETE FROM content WHERE number IN carray(?)", chosen)
+        execute("DELETE FROM recipient WHERE entry IN carray(?)", chosen)
+        for entry_id, octets, in_file in cast(list[tuple[str, int, int]], gone):
+            self._octets_noted -= octets
+            self._entries_noted -= 1
+            if in_file:
+                self._files.append(entry_id)
+
+    # --- what people and accidents do
+
+    def change(self, entry_id: str, action: Action, now: float) -> bool:
+        """As `spool.port.SpoolStore.change`."""
+        execute = self._connection.execute
+        found = execute("SELECT number FROM entry WHERE id = ?", (entry_id,)).fetchone()
+        if found is None:
+            return False
+        entry = cast(tuple[int], found)[0]
+        rows = execute(
+            "SELECT number, state, attempts, due, wish, destination FROM recipient WHERE entry = ?", (entry,)
+        ).fetchall()
+        touched = set()
+        for number, code, attempts, due, wish, destination in cast(list[tuple[Any, ...]], rows):
+            before = Standing(STATES[code], attempts, due, _wish_of(wish))
+            after = act(before, action, now)
+            if after != before:
+                self._move(entry, number, after)
+                touched.add(destination)
+        self._remove_settled([entry])
+        for destination in touched:
+            self._wait_again(destination)
+        return True
+
+    def set_aside(self, number: int, reason: str) -> None:
+        """Entry `number` is no entry any more: its rows are kept in `damaged`, for people to look at."""
+        execute = self._connection.execute
+        rows = execute(f"SELECT {RECIPIENT_COLUMNS} FROM recipient WHERE entry = ?", (number,)).fetchall()  # noqa: S608
+        execute(
+            "INSERT INTO damaged SELECT coalesce(e.id, 'entry ' || ?1), ?2, ?3, e.received_at, e.octets, e.head, ?4, "
+            "c.prefix, c.octets FROM (SELECT 1) LEFT JOIN entry e ON e.number = ?1 "
+            "LEFT JOIN content c ON c.number = ?1",
+            (number, reason, self._now(), msgspec.msgpack.encode(rows)),
+        )
+        found = execute("SELECT id, octets, in_file FROM entry WHERE number = ?", (number,)).fetchone()
+        execute("DELETE FROM entry WHERE number = ?", (number,))
+        execute("DELETE FROM content WHERE number = ?", (number,))
+        execute("DELETE FROM recipient WHERE entry = ?", (number,))
+        entry_id = f"entry {number}"
+        if found is not None:
+            entry_id, octets, _ = cast(tuple[str, int, int], found)
+            self._octets_noted -= octets
+            self._entries_noted -= 1
+        self._set_aside.append((entry_id, reason))
+
+    def set_aside_by_id(self, entry_id: str, reason: str) -> None:
+        """The same for an entry that may have left meanwhile."""
+        found = self._connection.execute("SELECT number FROM entry WHERE id = ?", (entry_id,)).fetchone()
+        if found is not None:
+            self.set_aside(cast(tuple[int], found)[0], reason)
+
+    def ids_in_files(self) -> set[str]:
+        """The entries whose content is a file."""
+        rows = self._connection.execute("SELECT id FROM entry WHERE in_file = 1").fetchall()
+        return {row[0] for row in cast(list[tuple[str]], rows)}
+
+    def ids_set_aside(self) -> set[str]:
+        """The entries that are damaged."""
+        rows = self._connection.execute("SELECT id FROM damaged").fetchall()
+        return {row[0] for row in cast(list[tuple[str]], rows)}
+
+
+def _wish_of(text: str) -> Action | None:
+    return cast(Action, text) if text else None

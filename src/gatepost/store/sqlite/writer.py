@@ -1,0 +1,211 @@
+"""One thread that writes to a database for all tasks of a worker: what comes together shares one commit and one sync.
+
+Not here: what is written (the caller's `perform`), and opening the database (`connection`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol
+
+import apsw
+
+MAX_BATCH: Final = 256
+MAX_BATCH_OCTETS: Final = 4 * 1024 * 1024
+CHECKPOINT_OCTETS: Final = 8 * 1024 * 1024
+IDLE_SECONDS: Final = 1.0  # without work, then free pages are given up and the log is written back
+VACUUM_PAGES: Final = 64  # a step, so that whoever comes meanwhile waits under 20 ms
+VACUUM_FROM_PAGES: Final = 1024  # fewer are soon used again
+VACUUM_PAUSE_SECONDS: Final = 0.02
+
+
+class Work:
+    """One change that waits for its commit. weight, octets: its part of a batch."""
+
+    __slots__ = ("error", "future", "item", "octets", "result", "weight")
+
+    def __init__(self, item: Any, future: asyncio.Future[Any], weight: int, octets: int) -> None:
+        self.item = item
+        self.future = future
+        self.weight = weight
+        self.octets = octets
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class Engine(Protocol):
+    """What the thread works with; every method is called in the thread and nowhere else."""
+
+    def perform(self, works: Sequence[Work]) -> None:
+        """Carry all of them out in the open transaction and set each `result`; raising undoes all."""
+        ...
+
+    def committed(self) -> None:
+        """The transaction is on stable storage: count it."""
+        ...
+
+    def rolled_back(self) -> None:
+        """Nothing of it happened: forget what was noted."""
+        ...
+
+    def tidy(self) -> None:
+        """After the callers were told: what may happen late (files that nothing refers to any more)."""
+        ...
+
+
+class GroupCommitWriter:
+    """Runs each batch in one transaction. A batch that fails is undone and its members are tried one by one, so that
+    one that cannot be written harms no other."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        engine: Engine,
+        *,
+        name: str,
+        translate: Callable[[Exception], Exception],
+        fault: Callable[[str], None],
+    ) -> None:
+        self._connection = connection
+        self._engine = engine
+        self._translate = translate
+        self._fault = fault
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._log_pages = 0
+        self._written_back = 0  # pages of the log that the last checkpoint saw
+        self._checkpoint_pages = CHECKPOINT_OCTETS // int(connection.pragma("page_size"))
+        self._patience: float | None = IDLE_SECONDS  # for the next work; None once there is nothing to tidy
+        connection.set_wal_hook(self._log_grew)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, item: Any, weight: int, octets: int) -> asyncio.Future[Any]:
+        """A future that is done when `item` is committed, or has the error it met. From the loop's thread only."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(Work(item, future, weight, octets))
+        return future
+
+    def stop(self) -> None:
+        """Carries out what was submitted, writes the log back and ends the thread. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            batch, running = self._collect()
+            if batch:
+                self._patience = IDLE_SECONDS
+                self._commit(batch)
+                self._resolve(batch)
+                self._engine.tidy()
+                self._checkpoint_if_long()
+            elif running:
+                self._idle()
+        self._checkpoint()
+        self._connection.set_wal_hook(None)
+
+    def _collect(self) -> tuple[list[Work], bool]:
+        """The next batch, empty after a while without work, and whether to go on after it."""
+        queue = self._queue
+        try:
+            work = queue.get(timeout=self._patience)
+        except Empty:
+            return [], True
+        batch: list[Work] = []
+        weight = octets = 0
+        while work is not None:
+            batch.append(work)
+            weight += work.weight
+            octets += work.octets
+            if weight >= MAX_BATCH or octets >= MAX_BATCH_OCTETS:
+                return batch, True
+            try:
+                work = queue.get_nowait()
+            except Empty:
+                return batch, True
+        return batch, False
+
+    def _commit(self, batch: list[Work]) -> None:
+        error = self._try(batch)
+        if error is None:
+            return
+        if len(batch) == 1:
+            batch[0].error = error
+            return
+        for work in batch:
+            work.error = self._try([work])
+
+    def _try(self, works: list[Work]) -> Exception | None:
+        connection, engine = self._connection, self._engine
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            engine.perform(works)
+            self._fault("commit.before")
+            connection.execute("COMMIT")
+            self._fault("commit.after")
+        except Exception as error:
+            if connection.in_transaction:  # a full disk ends it without us
+                with contextlib.suppress(apsw.Error):
+                    connection.execute("ROLLBACK")
+            engine.rolled_back()
+            return self._translate(error)
+        engine.committed()
+        return None
+
+    def _resolve(self, batch: list[Work]) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(_tell, batch)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    def _log_grew(self, connection: apsw.Connection, name: str, pages: int) -> int:
+        if name == "main":
+            if pages < self._log_pages:
+                self._written_back = 0  # it started anew
+            self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint_if_long(self) -> None:
+        # Since the last one: while a reader keeps the log from starting anew, it must not cost each commit a sync.
+        if self._log_pages - self._written_back >= self._checkpoint_pages:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Here, between two commits, nobody writes: the whole log goes back and the next commit starts it anew."""
+        self._fault("checkpoint.before")
+        with contextlib.suppress(apsw.Error):  # the disk is full or failing: the log keeps all, the next commit tells
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._written_back = self._log_pages
+
+    def _idle(self) -> None:
+        connection = self._connection
+        self._patience = None
+        with contextlib.suppress(apsw.Error):  # as above; room is given back another time
+            if int(connection.pragma("freelist_count")) >= VACUUM_FROM_PAGES:
+                connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+                self._patience = VACUUM_PAUSE_SECONDS
+                self._checkpoint_if_long()
+                return
+        if self._log_pages > self._written_back:
+            self._checkpoint()
+
+
+def _tell(batch: list[Work]) -> None:
+    for work in batch:
+        future = work.future
+        if future.done():  # the caller was cancelled
+            continue
+        if work.error is None:
+            future.set_result(work.result)
+        else:
+            future.set_exception(work.error)
