@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from gatepost.maildrop.port import MaildropFullError
@@ -19,17 +20,18 @@ from gatepost.store.maildir.names import with_sizes
 class Delivery:
     """Writes one message. A Delivery that ends in an error leaves nothing behind.
 
-    room: octets that the file may have, None for any number. A delivery may be discarded by another thread than the
-    one that writes: that waits, since a closed file's number may at once be another file's.
+    room: given the octets wanted, how many are free; None for any number. A delivery may be discarded by another
+    thread than the one that writes: that waits, since a closed file's number may at once be another file's.
     """
 
-    __slots__ = ("_converter", "_file", "_line_ends", "_lock", "_maildir", "_name", "_octets", "_room")
+    __slots__ = ("_converter", "_file", "_free", "_line_ends", "_lock", "_maildir", "_name", "_octets", "_room")
 
-    def __init__(self, maildir: Path, name: str, room: int | None) -> None:
+    def __init__(self, maildir: Path, name: str, room: Callable[[int], int] | None) -> None:
         self._lock = threading.Lock()
         self._maildir = maildir
         self._name = name
         self._room = room
+        self._free = 0
         self._converter = ToFile()
         self._octets = 0
         self._line_ends = 0
@@ -76,11 +78,13 @@ class Delivery:
     def _append(self, octets: bytes) -> None:
         self._octets += len(octets)
         self._line_ends += octets.count(b"\n")
-        if self._room is not None and self._octets > self._room:
-            raise MaildropFullError(
-                f"{self._maildir}: the message does not fit into the {max(self._room, 0)} octets that its quota leaves;"
-                " raise the quota or have mail removed"
-            )
+        if self._room is not None and self._octets > self._free:
+            self._free = self._room(self._octets)
+            if self._octets > self._free:
+                raise MaildropFullError(
+                    f"{self._maildir}: the message does not fit into the {max(self._free, 0)} octets that its quota"
+                    " leaves; raise the quota or have mail removed"
+                )
         rest = memoryview(octets)
         while rest:
             rest = rest[os.write(self._file, rest) :]

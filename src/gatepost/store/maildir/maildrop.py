@@ -10,13 +10,14 @@ import contextlib
 import fcntl
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from gatepost.maildrop.port import MaildropBusyError, MaildropError, Message
 from gatepost.store.maildir import folders, usage
 from gatepost.store.maildir.line_ends import ToWire
-from gatepost.store.maildir.names import age_key, base_of, hashed_uid, size_field, uid_of
+from gatepost.store.maildir.names import age_of, base_of, hashed_uid, size_field, uid_of
 from gatepost.store.maildir.sizes import SizeBook
 
 LOCK: Final = "gatepost-lock"
@@ -170,7 +171,9 @@ def _list(maildir: Path) -> tuple[list[str], tuple[Message, ...]]:
     """The files below `maildir` and what POP3 says of them, oldest first."""
     sizes = SizeBook(maildir)
     files, messages, uids, bases = [], [], set(), set()
-    for folder, name in sorted(_names(maildir), key=lambda item: (age_key(item[1]), item[1])):
+    names = sorted(_names(maildir), key=itemgetter(1))
+    names.sort(key=lambda item: age_of(item[1]))  # stable: those of one age stay in the order of their names
+    for folder, name in names:
         base = base_of(name)
         if base in bases:
             continue  # one message under two names: a mail program died between link and unlink

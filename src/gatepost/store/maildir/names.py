@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final
+from typing import Final, Literal
 
 from gatepost.maildrop.port import MaildropError
 
@@ -15,6 +15,8 @@ MAX_UID_CHARACTERS: Final = 70  # RFC 1939 §7
 _MAX_NAME_OCTETS: Final = 255  # NAME_MAX of every file system we may meet
 _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_+=-.")
 _SIZE_FIELDS = re.compile(r",[SW]=[0-9]{1,18}(?=,|$)")
+_SIZE: Final = {field: re.compile(rf",{field}=([0-9]{{1,18}})(?=[,:]|$)") for field in ("S", "W")}
+_AGE: Final = re.compile(r"([0-9]{1,18})\.(?:M([0-9]{1,18})(?:P[0-9]+(?:Q([0-9]{1,18}))?)?)?")
 _UID = re.compile(r"[\x21-\x7e]{1,70}")
 
 
@@ -61,16 +63,10 @@ def base_of(file_name: str) -> str:
     return file_name.partition(":")[0]
 
 
-def size_field(file_name: str, field: str) -> int | None:
-    """The octets that the field `S` or `W` of a name tells, None where it has none that can be read."""
-    at = file_name.find(f",{field}=")
-    if at < 0:
-        return None
-    end = at + 3
-    while end < len(file_name) and "0" <= file_name[end] <= "9":
-        end += 1
-    has_end = end == len(file_name) or file_name[end] in ",:"
-    return int(file_name[at + 3 : end]) if has_end and 0 < end - at - 3 <= 18 else None
+def size_field(file_name: str, field: Literal["S", "W"]) -> int | None:
+    """The octets that a field of a name tells, None where it has none that can be read."""
+    found = _SIZE[field].search(file_name)
+    return int(found[1]) if found else None
 
 
 def uid_of(base: str) -> str:
@@ -87,15 +83,7 @@ def hashed_uid(base: str) -> str:
     return hashlib.sha256(base.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def age_key(file_name: str) -> tuple[int, int, int]:
-    """What sorts messages from old to new: seconds, microseconds and number of the name, 0 where it has none."""
-    head, _, rest = file_name.partition(".")
-    seconds = int(head) if head.isascii() and head.isdigit() and len(head) <= 18 else 0
-    return seconds, _number_after("M", rest), _number_after("Q", rest)
-
-
-def _number_after(letter: str, text: str) -> int:
-    at = end = text.find(letter) + 1
-    while end < len(text) and "0" <= text[end] <= "9":
-        end += 1
-    return int(text[at:end]) if 0 < at < end <= at + 18 else 0
+def age_of(file_name: str) -> int:
+    """A number that is greater for a younger message, by the time in its name; 0 where there is none."""
+    age = _AGE.match(file_name)
+    return int(age[1]) << 120 | int(age[2] or 0) << 60 | int(age[3] or 0) if age else 0

@@ -108,7 +108,7 @@ class MaildirStore:
 
     def _begin(self, maildir: Path, quota: int | None) -> Delivery:
         folders.make(self._folder, maildir)
-        room = None if quota is None else quota - self._used(maildir, quota)
+        room = None if quota is None else lambda wanted: quota - self._used(maildir, quota, wanted)
         name = unique_name(self._clock.unix(), os.getpid(), next(_numbers), self._host)
         return Delivery(maildir, name, room)
 
@@ -122,8 +122,8 @@ class MaildirStore:
             delivery.discard()
             raise
 
-    def _used(self, maildir: Path, quota: int | None) -> int:
-        return usage.used_octets(maildir, quota, self._clock.unix) if maildir.is_dir() else 0
+    def _used(self, maildir: Path, quota: int | None, wanted: int = 1) -> int:
+        return usage.used_octets(maildir, quota, self._clock.unix(), wanted) if maildir.is_dir() else 0
 
     async def _quota_of(self, account: str) -> int | None:
         quota = self._quota(account.lower())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,17 +18,17 @@ _MAX_OCTETS: Final = 5120  # Maildir++: a longer one is counted anew
 _DOUBTED_AFTER: Final = 900.0  # seconds; Maildir++: who is over quota by an older file is counted anew
 
 
-def used_octets(maildir: Path, quota: int | None, now: Callable[[], float]) -> int:
-    """Octets of all messages in `maildir`, by the cache where it can be trusted. quota: octets, None for unlimited.
+def used_octets(maildir: Path, quota: int | None, now: float, wanted: int = 1) -> int:
+    """Octets of all messages in `maildir`, by the cache where it can be trusted.
 
-    A refusal for lack of room is never given on the word of an old cache: mail programs delete messages without
-    telling it. Raises OSError.
+    quota: octets, None for unlimited. now: seconds since 1970. wanted: octets that shall fit in: nobody is refused for
+    lack of room on the word of an old cache, since mail programs delete messages without telling it. Raises OSError.
     """
     known = _cached(maildir / FILE, quota)
     if known is not None:
         total, lines, written = known
-        is_over = quota is not None and total >= quota
-        if not is_over or (lines <= 1 and now() - written < _DOUBTED_AFTER):
+        fits = quota is None or total + wanted <= quota
+        if fits or (lines <= 1 and now - written < _DOUBTED_AFTER):
             return total
     return _count(maildir, quota)
 
