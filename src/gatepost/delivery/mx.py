@@ -13,30 +13,14 @@ from typing import Final
 
 import msgspec
 
-from gatepost.delivery.settings import HopProtocol
+from gatepost.delivery.next_hop import NextHop
 from gatepost.mail.network import is_special, parse_ip
 from gatepost.mail.reply import Reply
-from gatepost.ports.connect import TlsCheck
 from gatepost.ports.resolver import Answer, Outcome
 
 MAX_MX_HOSTS: Final = 10  # a domain may name hundreds; nobody's mail needs more look-ups than that
 MAX_HOPS: Final = 6  # addresses tried in one attempt: each may cost a connect timeout
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1: an IPv4 address in its last 32 bits
-
-
-class Hop(msgspec.Struct, frozen=True):
-    """One address to try. name: for SNI, certificate and record. address: an IP address or "unix:/path".
-
-    is_smarthost: log in there. user: the login name, "" for none (the password stays in the settings).
-    """
-
-    name: str
-    address: str
-    port: int
-    protocol: HopProtocol = "smtp"
-    tls: TlsCheck = "may"
-    is_smarthost: bool = False
-    user: str = ""
 
 
 class MxHost(msgspec.Struct, frozen=True):
@@ -57,15 +41,15 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Candidates(msgspec.Struct, frozen=True):
-    """Where a destination's mail can go; `arrange` makes it an order, anew for each connection."""
+    """Where a destination's mail can go; `arrange` makes it an order, anew for each connection.
+
+    template: all of a next hop but its name and address. by: "mx", "address", "literal", "route", "relay_to" or
+    "smarthost", for the record.
+    """
 
     hosts: tuple[Candidate, ...]
-    port: int
-    protocol: HopProtocol = "smtp"
-    tls: TlsCheck = "may"
-    is_smarthost: bool = False
-    user: str = ""
-    by: str = "mx"  # "mx", "address", "literal", "route", "relay_to" or "smarthost": for the record
+    template: NextHop
+    by: str = "mx"
 
 
 class NoRoute(msgspec.Struct, frozen=True):
@@ -172,7 +156,7 @@ def reachable(domain: str, hosts: Sequence[Candidate]) -> list[Candidate] | NoRo
     return NoRoute(Reply(550, "5.4.4", f"no mail host of {domain} has an address"))
 
 
-def arrange(candidates: Candidates, draw: Callable[[], float]) -> tuple[Hop, ...]:
+def arrange(candidates: Candidates, draw: Callable[[], float]) -> tuple[NextHop, ...]:
     """The hops in the order in which to try them, at most MAX_HOPS.
 
     By preference, at random among equals (RFC 5321 §5.1: the load is spread); of each host its addresses at random,
@@ -185,15 +169,7 @@ def arrange(candidates: Candidates, draw: Callable[[], float]) -> tuple[Hop, ...
             rounds.append(_pairs(host, draw))
     ordered = chain.from_iterable(pair for turn in zip_longest(*rounds, fillvalue=[]) for pair in turn)
     return tuple(
-        Hop(
-            name,
-            address,
-            candidates.port,
-            candidates.protocol,
-            candidates.tls,
-            candidates.is_smarthost,
-            candidates.user,
-        )
+        msgspec.structs.replace(candidates.template, name=name, address=address)
         for name, address in list(ordered)[:MAX_HOPS]
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from gatepost.delivery.mx import (
     Candidate,
     Candidates,
@@ -20,12 +22,13 @@ from gatepost.delivery.mx import (
     without_ourselves,
     without_private,
 )
-from gatepost.delivery.settings import UNIX, DeliverySettings, NextHop, Smarthost, is_loopback
+from gatepost.delivery.next_hop import NextHop, TlsUse
+from gatepost.delivery.settings import UNIX, DeliverySettings, HopUrl, Smarthost, is_loopback
 from gatepost.mail.address import parse_literal
 from gatepost.mail.network import parse_ip
 from gatepost.mail.reply import Reply
-from gatepost.ports.connect import TlsCheck
 from gatepost.ports.resolver import Answer, Resolver
+from gatepost.protocol.smtp.client_auth import Credentials
 from gatepost.spool.destination import domain_of
 
 
@@ -54,7 +57,7 @@ class Router:
             return self._literal(domain)
         return await self._by_dns(domain)
 
-    async def _chosen(self, to: NextHop, tls: TlsCheck, by: str, user: str = "") -> Candidates | NoRoute:
+    async def _chosen(self, to: HopUrl, tls: TlsUse, by: str) -> Candidates | NoRoute:
         """A next hop that a person wrote down: no MX, any address, and never a reason to give mail back."""
         if to.host.startswith(UNIX):
             hosts: tuple[Candidate, ...] = (Candidate(0, to.host, ipv4=(to.host,)),)
@@ -66,15 +69,28 @@ class Router:
                 text = f"the next hop {to.host} that is configured for this destination has no address now"
                 return NoRoute(Reply(451, "4.4.4", text))
             hosts = tuple(found)
-        return Candidates(hosts, to.port, to.protocol, tls, by == "smarthost", user, by)
+        template = NextHop(
+            address="",
+            name="",
+            port=to.port,
+            protocol="lmtp" if to.protocol == "lmtp" else "smtp",
+            tls=tls,
+            implicit_tls=to.protocol == "smtps",
+        )
+        return Candidates(hosts, template, by)
 
     async def _to_smarthost(self, smarthost: Smarthost) -> Candidates | NoRoute:
-        found = await self._chosen(smarthost.to, "may", "smarthost", smarthost.to.user)
+        """The smarthost; with a login over verified TLS, unless it is on this machine."""
+        found = await self._chosen(smarthost.to, "may", "smarthost")
         if isinstance(found, NoRoute) or not smarthost.to.user:
             return found
-        if all(is_loopback(address) for host in found.hosts for address in (*host.ipv6, *host.ipv4)):
-            return found
-        return Candidates(found.hosts, found.port, found.protocol, "verify", True, found.user, found.by)
+        stays_here = all(is_loopback(address) for host in found.hosts for address in (*host.ipv6, *host.ipv4))
+        template = msgspec.structs.replace(
+            found.template,
+            tls="may" if stays_here else "verify",
+            credentials=Credentials(smarthost.to.user, smarthost.password),
+        )
+        return Candidates(found.hosts, template, found.by)
 
     def _literal(self, domain: str) -> Candidates | NoRoute:
         address = parse_literal(domain)
@@ -103,7 +119,7 @@ class Router:
             left = reachable(domain, left)
         if isinstance(left, NoRoute):
             return left
-        return Candidates(tuple(left), settings.smtp_port, by=by)
+        return Candidates(tuple(left), NextHop(address="", name="", port=settings.smtp_port), by)
 
     async def _addresses(self, host: MxHost) -> Candidate:
         rdtypes = ("AAAA", "A") if self._settings.ipv6 else ("A",)

@@ -20,8 +20,8 @@ DEFAULT_PORTS: Final[Mapping[str, int]] = {"smtp": 25, "smtps": 465, "lmtp": 24}
 UNIX: Final = "unix:"
 
 
-class NextHop(msgspec.Struct, frozen=True):
-    """Where a person said that mail goes. host: a name, an IP address without brackets, or "unix:/path"."""
+class HopUrl(msgspec.Struct, frozen=True):
+    """A next hop as a person wrote it. host: a name, an IP address without brackets, or "unix:/path"."""
 
     protocol: HopProtocol
     host: str
@@ -29,14 +29,14 @@ class NextHop(msgspec.Struct, frozen=True):
     user: str = ""
 
 
-def parse_next_hop(text: str) -> NextHop:
+def parse_hop_url(text: str) -> HopUrl:
     """The next hop that `smtp://host:port`, `smtps://user@host`, `lmtp://host` or `lmtp:unix:/path` names.
 
     `unix:/path` alone is LMTP there, as the listener writes it. Raises ValueError, which says what is wrong.
     """
     for prefix in (f"lmtp:{UNIX}", f"lmtp://{UNIX}", UNIX):
         if text.startswith(f"{prefix}/"):
-            return NextHop("lmtp", UNIX + text.removeprefix(prefix), 0)
+            return HopUrl("lmtp", UNIX + text.removeprefix(prefix), 0)
     scheme, separator, _rest = text.partition("://")
     if not separator or scheme.lower() not in DEFAULT_PORTS:
         raise ValueError(f"{text!r} is no next hop: write smtp://HOST:PORT, smtps://, lmtp:// or lmtp:unix:/PATH")
@@ -52,20 +52,20 @@ def parse_next_hop(text: str) -> NextHop:
     if port == 0:
         raise ValueError(f"{text!r} is no next hop: port 0 cannot be reached")
     protocol: HopProtocol = scheme.lower()  # type: ignore[assignment]  # a key of DEFAULT_PORTS
-    return NextHop(protocol, host, port or DEFAULT_PORTS[protocol], unquote(parts.username or ""))
+    return HopUrl(protocol, host, port or DEFAULT_PORTS[protocol], unquote(parts.username or ""))
 
 
 class Route(msgspec.Struct, frozen=True):
     """`[route."domain"]`: mail for the domain goes there, with that TLS."""
 
-    to: NextHop
+    to: HopUrl
     tls: TlsCheck = "may"
 
 
 class Smarthost(msgspec.Struct, frozen=True):
     """`[relay] smarthost`: where all mail for others goes. The password leaves over verified TLS or loopback only."""
 
-    to: NextHop
+    to: HopUrl
     password: str = ""
 
     def __repr__(self) -> str:
@@ -91,7 +91,7 @@ class DeliverySettings(msgspec.Struct, frozen=True):
     ipv6: bool = True
     private: bool = False
     routes: Mapping[str, Route] = {}
-    relay_to: Mapping[str, NextHop] = {}
+    relay_to: Mapping[str, HopUrl] = {}
     smarthost: Smarthost | None = None
     per_destination: int = 20
     per_address: int = 40

@@ -1,0 +1,99 @@
+"""One lane for each destination: the entries that wait for it, how many may go at once, and whether it is left alone.
+
+No I/O and no clock: times come as arguments. Not here: the work on an entry (`delivery.remote`, `delivery.local`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from gatepost.delivery.mx import Candidates
+from gatepost.delivery.next_hop import NextHop
+from gatepost.mail.reply import Reply
+from gatepost.spool.model import Entry
+
+FIRST_WINDOW: Final = 5  # attempts at once to a destination that we know nothing of
+FIRST_REST: Final = 60.0  # seconds that a destination is left alone when it cannot be reached; doubles
+LONGEST_REST: Final = 1800.0  # RFC 5321 §4.5.4.1: and not to hammer on a host that does not answer
+ROUTE_KEPT: Final = 120.0  # seconds; DNS answers are cached by the resolver, this saves ordering them each time
+
+
+class Lane:
+    """The state of one destination.
+
+    window: attempts that may run at once. It grows by one with each success up to `most`, halves when the peer takes
+    no more connections, and is one for a destination that was just unreachable: one attempt finds out for all.
+    """
+
+    __slots__ = (
+        "_down_until", "_failures", "_route_until", "key", "most", "queue", "route", "running", "used", "why", "window",
+    )  # fmt: skip
+
+    def __init__(self, key: str, most: int, first: int = FIRST_WINDOW) -> None:
+        self.key = key
+        self.most = most
+        self.window = min(first, most)
+        self.queue: deque[Entry] = deque()
+        self.running = 0
+        self.route: Candidates | None = None
+        self.used: dict[NextHop, None] = {}
+        self.why: Reply | None = None
+        self._route_until = 0.0
+        self._down_until = 0.0
+        self._failures = 0
+
+    @property
+    def may_start(self) -> bool:
+        """Whether another attempt may begin now."""
+        return bool(self.queue) and self.running < self.window
+
+    def is_down(self, now: float) -> bool:
+        """Whether the destination is left alone: its entries are deferred untried."""
+        return now < self._down_until
+
+    def rest(self, now: float) -> float:
+        """Seconds until it is tried again."""
+        return max(0.0, self._down_until - now)
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing is lost when the lane is forgotten."""
+        return not self.queue and not self.running and now >= self._down_until + LONGEST_REST * bool(self._failures)
+
+    def succeeded(self) -> None:
+        """A next hop took or refused a message: it is there."""
+        self._failures = 0
+        self.why = None
+        if self.window < self.most:
+            self.window += 1
+
+    def crowded(self) -> None:
+        """A next hop took no further connection while others are at work."""
+        self.window = max(1, min(self.window, self.running) // 2)
+
+    def failed(self, now: float, why: Reply) -> None:
+        """No next hop could be reached: from `now` on the destination is left alone for a while, longer each time.
+
+        Attempts that began together count once.
+        """
+        if self.is_down(now):
+            return
+        self._failures += 1
+        self.window = 1
+        self.why = why
+        self._down_until = now + min(FIRST_REST * 2 ** min(self._failures - 1, 16), LONGEST_REST)
+        self.forget_route()
+
+    def keep_route(self, route: Candidates, now: float) -> None:
+        self.route = route
+        self._route_until = now + ROUTE_KEPT
+
+    def known_route(self, now: float) -> Candidates | None:
+        """The route, while it is fresh; what was used is forgotten with it: a better hop may be back."""
+        if self.route is not None and now >= self._route_until:
+            self.forget_route()
+        return self.route
+
+    def forget_route(self) -> None:
+        self.route = None
+        self.used.clear()
