@@ -55,10 +55,11 @@ class Reply(msgspec.Struct, frozen=True):
         room = MAX_REPLY_LINE_OCTETS - len(intro) - len("250-\r\n")
         if text.isascii() and text.isprintable() and len(text) <= room and "\\" not in text:  # nearly always
             return f"{self.code} {intro}{text}\r\n".encode("ascii")
-        lines = [piece for line in text.split("\n") for piece in _pieces(printable(line, 4096), room)]
-        *others, last = lines
-        more = f"{self.code}-{intro}"
-        head = "".join([f"{more}{line}\r\n" for line in others])
+        lines = text.split("\n")
+        if not text.isascii() or "\\" in text or not "".join(lines).isprintable() or len(max(lines, key=len)) > room:
+            lines = [piece for line in lines for piece in _pieces(printable(line, 4096), room)]
+        last = lines.pop()
+        head = "".join([f"{self.code}-{intro}{line}\r\n" for line in lines]) if lines else ""
         return f"{head}{self.code} {intro}{last}\r\n".encode("ascii")
 
     def _joined(self) -> str:

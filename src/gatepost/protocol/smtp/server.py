@@ -160,7 +160,8 @@ class Send(msgspec.Struct, frozen=True):
 
     def encode(self) -> bytes:
         """The octets for the wire."""
-        return b"".join([reply.encode() for reply in self.replies])
+        replies = self.replies
+        return replies[0].encode() if len(replies) == 1 else b"".join([reply.encode() for reply in replies])
 
 
 class ServerSession:
