@@ -5,12 +5,12 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 import pytest
+from tests.accounts.memory import MemoryAccounts, RemoteAccounts
 
 from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account, Alias, Domain, Found, MailingList, Target
 from gatepost.accounts.port import AccountsError
 from gatepost.mail.address import NULL_PATH, Path, parse_mailbox
-from tests.accounts.memory import MemoryAccounts, RemoteAccounts
 
 T = TypeVar("T")
 HOSTNAME = "mx.example.org"
@@ -57,7 +57,7 @@ def directory(store: MemoryAccounts, postmaster: Path | None = POSTMASTER) -> Di
 
 
 async def now(answer: T | Awaitable[T]) -> T:
-    return await answer if inspect.isawaitable(answer) else answer  # type: ignore[return-value]
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def path(text: str) -> Path:
@@ -226,7 +226,7 @@ async def test_a_long_chain_of_aliases_is_followed() -> None:
 
 async def test_a_stored_address_that_is_none_is_an_error_that_names_who_holds_it() -> None:
     store = MemoryAccounts(Alias("bad@example.org", ("no address",)))
-    with pytest.raises(AccountsError, match="bad@example.org names 'no address'"):
+    with pytest.raises(AccountsError, match=r"bad@example\.org names 'no address'"):
         await now(directory(store).expand(path("bad@example.org")))
 
 

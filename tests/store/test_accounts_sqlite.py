@@ -9,12 +9,12 @@ from pathlib import Path
 
 import apsw
 import pytest
+from tests.accounts.memory import MemoryAccounts, RemoteAccounts
+from tests.conformance.accounts import ADA, AccountStoreConformance
 
 from gatepost.accounts.model import Account, Alias, MailingList
 from gatepost.accounts.port import AccountsError
 from gatepost.store.sqlite.accounts import MIGRATIONS, SqliteAccounts
-from tests.accounts.memory import MemoryAccounts, RemoteAccounts
-from tests.conformance.accounts import ADA, AccountStoreConformance
 
 
 @pytest.fixture
@@ -113,7 +113,10 @@ def test_opening_it_again_in_the_same_process_keeps_the_locks_of_the_first(path:
     store = SqliteAccounts(path)
     store._connection.execute("BEGIN IMMEDIATE")
     SqliteAccounts(path).close()
-    code = "import apsw\nstore._connection.set_busy_timeout(0)\ntry:\n    store.put(Account('b@example.org'))\nexcept Exception as e:\n    print(e)"
+    code = (
+        "store._connection.set_busy_timeout(0)\n"
+        "try:\n    store.put(Account('b@example.org'))\nexcept Exception as error:\n    print(error)"
+    )
     assert "locked" in in_another_process(path, code)
     store._connection.execute("ROLLBACK")
 
@@ -135,7 +138,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> Non
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(AccountsError, match="missing/accounts.db cannot be opened"):
+    with pytest.raises(AccountsError, match=r"missing/accounts\.db cannot be opened"):
         SqliteAccounts(tmp_path / "missing" / "accounts.db")
 
 
