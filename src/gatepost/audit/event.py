@@ -30,23 +30,13 @@ class EventClient(msgspec.Struct, omit_defaults=True):
     cipher: str = ""
 
 
-class VerdictRecord(msgspec.Struct, omit_defaults=True):
-    """One check that ran: verdict "pass" or what it decided, why, and the facts that it read."""
-
-    check: str
-    mode: str
-    verdict: str
-    reason: str = ""
-    facts: dict[str, Any] = {}
-    recipient: str = ""
-
-
 class Event(msgspec.Struct, omit_defaults=True):
     """One line of the record.
 
     id: as quoted in the reply; the entry's ID for `smtp.message`. message: the entry that a `delivery.attempt` is
-    about. session: of the session that it happened in. details: what only this kind of event has. verdicts: of
-    `VerdictRecord` or ready-made JSON. time, node, worker and chain are filled in by the writer.
+    about. session: of the session that it happened in. details: what only this kind of event has. verdicts: each
+    with check, mode, verdict, reason and facts (`policy.verdict.Evaluated`, `recipient` beside it where one is
+    concerned). time, node, worker and chain are filled in by the writer.
     """
 
     kind: Kind
@@ -63,7 +53,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     sender: str | None = None
     recipients: tuple[str, ...] = ()
     octets: int | None = None
-    verdicts: list[VerdictRecord | msgspec.Raw] = []
+    verdicts: list[Any] = []
     dialogue: list[str] = []
     reply: str = ""
     took_ms: int | None = None

@@ -167,8 +167,8 @@ class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
 class HeaderFacts(msgspec.Struct, frozen=True):
     """What one pass over the header section found (`mail.header`).
 
-    counts: of the fields that may stand once, by lower-case name. defects: what breaks RFC 5322 syntax. from_: the
-    mailboxes of From. delivered_to: of each such field.
+    counts: of the fields that may stand once, by lower-case name. defects: what breaks RFC 5322 syntax.
+    delivered_to: the value of each such field.
     """
 
     octets: int
@@ -176,7 +176,6 @@ class HeaderFacts(msgspec.Struct, frozen=True):
     received: int
     counts: dict[str, int]
     defects: tuple[str, ...] = ()
-    from_: tuple[str, ...] = ()
     delivered_to: tuple[str, ...] = ()
     has_8bit: bool = False
 

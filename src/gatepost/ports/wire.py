@@ -6,7 +6,7 @@ The driver is called by the wire (`SessionDriver`) and calls it back (`Wire`); n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -88,9 +88,6 @@ class Wire(Protocol):
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer: ...
 
 
-LostReason = Literal["peer", "timeout", "tls", "error", "us"]
-
-
 class SessionDriver(Protocol):
     """A session on top of a wire. Calls never overlap."""
 
@@ -102,6 +99,11 @@ class SessionDriver(Protocol):
 
     def tls_started(self) -> None:
         """The handshake that `start_tls` began is done; `wire.tls` tells."""
+        ...
+
+    def peer_finished(self) -> None:
+        """The peer has closed its side and sends nothing more; it may still read. What it asked is answered, then
+        the driver closes."""
         ...
 
     def connection_lost(self, reason: str) -> None:

@@ -1,0 +1,146 @@
+"""The gate beside one session, SMTP or POP3: what is known of the peer, decisions, and their record.
+
+Not here: what a command does once it is allowed (`intake`, `pickup`), and how somebody logs in (`gate.login`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, cast
+
+import msgspec
+
+from gatepost.audit.event import Event, EventClient, Kind
+from gatepost.gate.gather import GATHERERS
+from gatepost.gate.parts import GateParts
+from gatepost.mail.network import is_loopback, prefix_of
+from gatepost.policy.facts import ConnectFacts, Facts, Service, SessionFacts, Stage
+from gatepost.policy.verdict import Decision, Evaluated, Needs
+from gatepost.ports.wire import Peer, PeerTls
+from gatepost.standing.port import Leave, StandingError
+
+Decided = tuple[Decision, Any]
+"""A decision, and the facts it was made from, with what was gathered."""
+
+MAX_RECORDED_VERDICTS = 200  # an event is bounded; a session may greet and log in as often as `command.budget` lets it
+
+
+class GateSession:
+    """One peer. `facts` is what is known of it now; whoever learns more replaces it (`know`).
+
+    id: of the session's event. failures: failed logins so far.
+    """
+
+    __slots__ = ("_client", "_counted", "evaluated", "facts", "failures", "id", "parts", "peer", "tls")
+
+    def __init__(self, parts: GateParts, peer: Peer, tls: PeerTls | None) -> None:
+        self.parts = parts
+        self.peer = peer
+        self.tls = tls
+        self.id = parts.ids.new()
+        self.failures = 0
+        self.evaluated: list[Evaluated] = []
+        self._counted: tuple[str, ...] = ()
+        self._client: EventClient | None = None
+        self.facts = self._first_facts()
+
+    def _first_facts(self) -> SessionFacts:
+        parts, peer, tls = self.parts, self.peer, self.tls
+        return SessionFacts(
+            service=cast(Service, peer.service),
+            hostname=parts.hostname,
+            client_ip=peer.ip,
+            client_port=peer.port,
+            trusted=not peer.ip or peer.ip in parts.trusted,
+            # Behind a proxy "this machine" says nothing about the client.
+            is_loopback=not peer.direct and is_loopback(peer.ip),
+            network_may_relay=peer.ip in parts.relay_networks,
+            tls_version=tls.version if tls else "",
+            tls_cipher=tls.cipher if tls else "",
+        )
+
+    def become(self, peer: Peer) -> None:
+        """A trusted proxy named the client (XCLIENT): whatever was known of the one before is forgotten."""
+        self.peer = peer
+        self._client = None
+        self.facts = self._first_facts()
+
+    def know(self, **changes: object) -> None:
+        """Something more is known of the peer: fields of `SessionFacts`."""
+        self.facts = msgspec.structs.replace(self.facts, **changes)
+
+    def tls_started(self, tls: PeerTls) -> None:
+        """STARTTLS is done: what was said before is forgotten (RFC 3207 §4.2)."""
+        self.tls = tls
+        self._client = None
+        self.know(tls_version=tls.version, tls_cipher=tls.cipher, helo="", extended=False)
+
+    # --- decisions -----------------------------------------------------------------------------------------------
+
+    def connect(self) -> Decided | Awaitable[Decided]:
+        """Whether this peer may start a session."""
+        return self.decide(Stage.CONNECT, ConnectFacts(session=self.facts))
+
+    def decide(self, stage: Stage, facts: Facts) -> Decided | Awaitable[Decided]:
+        """The decision for `stage`: at once where every fact is at hand, else as an awaitable."""
+        policy = self.parts.policy
+        while True:
+            outcome = policy.decide(stage, facts)
+            if not isinstance(outcome, Needs):
+                return outcome, facts
+            gathered: dict[str, Any] = {}
+            waiting: dict[str, Awaitable[Any]] = {}
+            for name in outcome.names:
+                value = GATHERERS[name](self, facts)
+                if hasattr(value, "__await__"):
+                    waiting[name] = value
+                else:
+                    gathered[name] = value
+            if waiting:
+                return self._decide_later(stage, facts, gathered, waiting)
+            facts = msgspec.structs.replace(facts, **gathered)
+
+    async def _decide_later(
+        self, stage: Stage, facts: Facts, gathered: dict[str, Any], waiting: dict[str, Awaitable[Any]]
+    ) -> Decided:
+        for name, value in waiting.items():
+            gathered[name] = await value
+        decided = self.decide(stage, msgspec.structs.replace(facts, **gathered))
+        return decided if isinstance(decided, tuple) else await decided
+
+    def note(self, decision: Decision) -> None:
+        """Keep what a decision about the session itself evaluated, for the session's event."""
+        if len(self.evaluated) < MAX_RECORDED_VERDICTS:
+            self.evaluated.extend(decision.evaluated)
+
+    # --- connection counts ---------------------------------------------------------------------------------------
+
+    def counted_keys(self) -> tuple[str, ...]:
+        """The keys under which this connection counts, from now on; `end` takes it back."""
+        ip = self.peer.ip
+        self._counted = (f"conn:ip:{ip}", f"conn:net:{prefix_of(ip)}", "conn:all") if ip else ("conn:unix", "conn:all")
+        return self._counted
+
+    def end(self) -> None:
+        """The connection is over."""
+        if self._counted:
+            try:
+                self.parts.standing.tally([Leave(key) for key in self._counted], self.parts.clock.unix())
+            except StandingError:
+                pass  # the counts of a process end with it, and the failure was told when it was first met
+            self._counted = ()
+
+    # --- the record ----------------------------------------------------------------------------------------------
+
+    def event(self, kind: Kind, **fields: Any) -> Event:
+        """An event of this session; the caller records it."""
+        facts = self.facts
+        if self._client is None:
+            self._client = EventClient(self.peer.ip, self.peer.port, tls=facts.tls_version, cipher=facts.tls_cipher)
+        return Event(
+            kind, session=self.id, service=facts.service, client=self._client, helo=facts.helo, login=facts.login, **fields
+        )
+
+    def record(self, event: Event) -> None:
+        """Raises RecordError: then nothing may be accepted."""
+        self.parts.recorder.record(event)

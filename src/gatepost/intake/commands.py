@@ -1,0 +1,405 @@
+"""What each command does: gather, decide, and the reply that follows. The order of commands is `protocol`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.audit.event import RecordError
+from gatepost.gate.later import then
+from gatepost.gate.login import offered_mechanisms
+from gatepost.gate.session import Decided
+from gatepost.intake.auth import AuthDialogue
+from gatepost.intake.lookup import expand, verify
+from gatepost.intake.settings import ListenerSettings
+from gatepost.intake.tls_memory import note_failure, offers_starttls
+from gatepost.intake.transaction import Transaction
+from gatepost.intake.xclient import client_after
+from gatepost.mail.address import parse_literal
+from gatepost.mail.reply import Reply
+from gatepost.policy.facts import (
+    CommandFacts,
+    HeloFacts,
+    MailFacts,
+    MessageFacts,
+    RcptFacts,
+    Stage,
+)
+from gatepost.policy.verdict import Decision, Evaluated, Verdict
+from gatepost.protocol.smtp.commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    EndOfChunk,
+    EndOfData,
+    Expn,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    Malformed,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTls,
+    Vrfy,
+    Xclient,
+)
+from gatepost.protocol.smtp.extensions import Offer
+from gatepost.spool.port import Content, SpoolError, SpoolFullError
+
+if TYPE_CHECKING:
+    from gatepost.intake.session import SmtpSession
+
+OK: Final = Reply(250, "2.0.0", "Ok")
+START_CONTENT: Final = Reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
+NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again later")
+SPOOL_FAILED: Final = Reply(451, "4.3.0", "The message could not be stored, try again later")
+UNRECORDED: Final = Reply(421, "4.3.0", "This server cannot keep its record, try again later")
+COMMANDS_HELP: Final = "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY EXPN HELP STARTTLS AUTH"
+# A refusal of the syntax is a check's decision too; these are the checks.
+SYNTAX_CHECKS: Final = {"MAIL": "sender.syntax", "RCPT": "recipient.syntax"}
+
+
+class Commands:
+    """The commands of one session. messages: accepted so far."""
+
+    def __init__(self, session: SmtpSession, listener: ListenerSettings) -> None:
+        self._session = session
+        self._gate = session.gate
+        self._listener = listener
+        self._transaction: Transaction | None = None
+        self._carried: tuple[Verdict, ...] = ()
+        self._auth = AuthDialogue(session.gate, session.parts.settings, session.wire)
+        self._tls_offered = True
+        self.messages = 0
+
+    # --- for the driver ------------------------------------------------------------------------------------------
+
+    def connected(self) -> Any:
+        """The greeting, or the refusal to start a session."""
+        return then(self._gate.connect(), self._connected)
+
+    def _connected(self, decided: Decided) -> Reply:
+        decision, _ = decided
+        self._gate.note(decision)
+        if decision.verdict is not None:
+            return decision.verdict.reply.with_id(self._gate.id)
+        return self.offer().greeting()
+
+    def answer(self, command: Command | Malformed) -> Any:
+        """The reply to a command that is legal now; an awaitable where something must be waited for."""
+        return _HANDLERS[type(command)](self, command)
+
+    def answered(self, reply: Reply) -> None:
+        """What must happen once `reply` is on its way."""
+        if reply.code == 354:
+            self._session.parser.expect_content()
+            self.begin_content()
+        elif reply.code == 334:
+            self._session.parser.expect_response()
+
+    def malformed(self, command: Malformed) -> Reply:
+        """The reply to a line that is no command; a refused path is on the record under its check."""
+        check = SYNTAX_CHECKS.get(command.verb)
+        if check is None:
+            return command.reply
+        decision = Decision(None, (Evaluated(check, "enforce", "reject", command.reason),))
+        if self._transaction is None:
+            self._gate.note(decision)
+            return command.reply.with_id(self._gate.id)
+        reply = command.reply.with_id(self._transaction.id)
+        self._transaction.refuse_recipient("", decision, reply)
+        return reply
+
+    def session_ended(self, reason: str, in_handshake: bool) -> None:
+        """The connection is gone."""
+        self._auth.cancel()
+        if in_handshake:
+            note_failure(self._gate, reason)
+
+    def forget_greeting(self) -> None:
+        """After STARTTLS and XCLIENT the peer greets again."""
+        self._carried = ()
+        self._set_dialect(extended=True)
+
+    # --- greeting ------------------------------------------------------------------------------------------------
+
+    def offer(self) -> Offer:
+        """What this peer may use now."""
+        facts, session = self._gate.facts, self._session
+        return Offer(
+            hostname=facts.hostname,
+            lmtp=facts.service == "lmtp",
+            size_limit_octets=session.parts.size_limit,
+            starttls=session.wire.can_start_tls and self._tls_offered,
+            auth=offered_mechanisms(self._gate),
+            rcptmax=session.parts.recipient_limits.get(facts.service),
+            expn=facts.may_relay_by is not None,
+            xclient=self._listener.xclient and facts.trusted,
+        )
+
+    def _set_dialect(self, *, extended: bool) -> None:
+        session = self._session
+        session.dialect = self.offer().dialect(extended=extended)
+        session.parser.set_dialect(session.dialect)
+
+    def _helo(self, command: Helo | Ehlo | Lhlo) -> Any:
+        literal = parse_literal(command.domain)
+        facts = HeloFacts(
+            session=self._gate.facts,
+            name=command.domain,
+            well_formed=literal is not None or is_host_name(command.domain),
+            literal_ip=str(literal) if literal else "",
+        )
+        return then(self._gate.decide(Stage.HELO, facts), lambda decided: self._greeted(command, decided[0]))
+
+    def _greeted(self, command: Helo | Ehlo | Lhlo, decision: Decision) -> Any:
+        self._gate.note(decision)
+        if decision.verdict is not None:
+            return decision.verdict.reply.with_id(self._gate.id)
+        self.end_transaction("greeting")
+        self._carried = decision.later
+        extended = not isinstance(command, Helo)
+        self._gate.know(helo=command.domain, extended=extended)
+        if not extended:
+            self._set_dialect(extended=False)
+            return self.offer().helo_reply()
+        return then(offers_starttls(self._gate, self._session.wire), self._ehlo_reply)
+
+    def _ehlo_reply(self, offers_tls: bool) -> Reply:
+        self._tls_offered = offers_tls
+        self._set_dialect(extended=True)
+        return self.offer().ehlo_reply()
+
+    def _starttls(self, _: StartTls) -> Reply:
+        if not self._session.wire.can_start_tls:
+            return Reply(454, "4.7.0", "TLS is not available here")
+        self.end_transaction("STARTTLS")
+        return Reply(220, "2.0.0", "Ready to start TLS")
+
+    def _xclient(self, command: Xclient) -> Any:
+        peer = client_after(self._gate.peer, command.attributes)
+        self.end_transaction("XCLIENT")
+        self._gate.end()
+        self._gate.become(peer)
+        self.forget_greeting()
+        return then(self._gate.connect(), self._connected)
+
+    # --- AUTH ----------------------------------------------------------------------------------------------------
+
+    def _start_auth(self, command: Auth) -> Any:
+        return self._auth.start(command)
+
+    def _continue_auth(self, command: AuthResponse) -> Any:
+        assert command.response is not None  # a cancellation is answered by the session
+        return self._auth.respond(command.response)
+
+    # --- the envelope --------------------------------------------------------------------------------------------
+
+    def _mail(self, command: Mail) -> Any:
+        self.end_transaction("")
+        transaction = Transaction(self._gate, command.reverse_path)
+        facts = MailFacts(
+            session=self._gate.facts,
+            reverse_path=command.reverse_path,
+            smtputf8=command.smtputf8,
+            size=command.size,
+        )
+        return then(self._gate.decide(Stage.MAIL, facts), lambda decided: self._mailed(transaction, decided[0]))
+
+    def _mailed(self, transaction: Transaction, decision: Decision) -> Reply:
+        transaction.note(decision)
+        if decision.verdict is not None:
+            reply = decision.verdict.reply.with_id(transaction.id)
+            return self._recorded(transaction, reply)
+        self._transaction = transaction
+        return Reply(250, "2.1.0", "Sender ok")
+
+    def _rcpt(self, command: Rcpt) -> Any:
+        transaction = self._open()
+        facts = RcptFacts(
+            session=self._gate.facts,
+            reverse_path=transaction.reverse_path,
+            forward_path=command.recipient.path,
+            smtputf8=bool(self._session.protocol.mail and self._session.protocol.mail.smtputf8),
+            accepted=len(transaction.recipients),
+            carried=self._carried,
+        )
+        return then(self._gate.decide(Stage.RCPT, facts), self._rcpt_decided)
+
+    def _rcpt_decided(self, decided: Decided) -> Reply:
+        decision, facts = decided
+        assert isinstance(facts, RcptFacts)
+        transaction = self._open()
+        if decision.verdict is not None:
+            reply = decision.verdict.reply.with_id(transaction.id)
+            transaction.refuse_recipient(facts.forward_path, decision, reply)
+            return reply
+        transaction.note(decision)
+        transaction.add_recipient(facts.forward_path, str(facts.resolution))
+        return Reply(250, "2.1.5", "Recipient ok")
+
+    # --- content -------------------------------------------------------------------------------------------------
+
+    def _data(self, _: Data) -> Reply:
+        return START_CONTENT
+
+    def begin_content(self) -> None:
+        """Content of the transaction follows (a later chunk goes on with the same)."""
+        transaction = self._open()
+        if transaction.content is None:
+            parts = self._session.parts
+            transaction.begin_content(parts.spool.new_content(), parts.size_limit)
+
+    def content(self, octets: bytes) -> None:
+        """A piece of content arrived."""
+        content = self._open().content
+        assert content is not None  # begin_content came before
+        content.write(octets)
+
+    def _end_of_chunk(self, command: EndOfChunk) -> Any:
+        if command.last:
+            return self._end_of_message(command)
+        return Reply(250, "2.0.0", f"{command.octets} octets received")
+
+    def _end_of_message(self, command: EndOfData | EndOfChunk) -> Any:
+        transaction = self._open()
+        envelope = self._session.protocol.envelope
+        content, facts = transaction.message_facts(command, envelope)
+        decided = self._gate.decide(Stage.MESSAGE, facts)
+        return then(decided, lambda result: self._message_decided(transaction, content, result))
+
+    def _message_decided(self, transaction: Transaction, content: Content, decided: Decided) -> Any:
+        decision, facts = decided
+        assert isinstance(facts, MessageFacts)
+        transaction.note(decision)
+        verdict = decision.verdict
+        if verdict is not None or (transaction.content is not None and transaction.content.is_full):
+            content.discard()
+            reply = (verdict.reply if verdict else NO_ROOM).with_id(transaction.id)
+            self._transaction = None
+            reply = self._recorded(transaction, reply, octets=facts.octets)
+            if verdict is not None and verdict.close:
+                self._session.end_after_answer()
+            return reply
+        return self._keep(transaction, content, facts)
+
+    async def _keep(self, transaction: Transaction, content: Content, facts: MessageFacts) -> Reply:
+        """The promise: 250 only when the entry is on stable storage and its event is written."""
+        parts, service = self._session.parts, facts.session.service
+        name_address = service in ("mx", "lmtp") or parts.settings.received_address
+        envelope = self._session.protocol.envelope
+        entry = transaction.entry(envelope, facts, content, name_address=name_address)
+        self._transaction = None
+        try:
+            await parts.spool.add(entry, content)
+        except SpoolFullError:
+            content.discard()
+            return self._recorded(transaction, NO_ROOM.with_id(transaction.id), octets=facts.octets)
+        except SpoolError:
+            content.discard()
+            return self._recorded(transaction, SPOOL_FAILED.with_id(transaction.id), octets=facts.octets)
+        reply = self._recorded(
+            transaction, Reply(250, "2.0.0", "Message accepted", transaction.id), octets=facts.octets
+        )
+        if reply.code == 421:
+            # Not answered 250, so the peer keeps it and tries again; ours would be a second copy.
+            await parts.spool.change(entry.id, "drop", parts.gate.clock.unix())
+            return reply
+        self.messages += 1
+        parts.notify()
+        return reply
+
+    def _recorded(self, transaction: Transaction, reply: Reply, octets: int | None = None) -> Reply:
+        """`reply`, once the transaction's event is written; 421 if it cannot be."""
+        try:
+            self._gate.record(transaction.event(reply, octets=octets))
+        except RecordError:
+            return UNRECORDED
+        return reply
+
+    def end_transaction(self, how: str) -> None:
+        """The open transaction, if any, is over without a message; it is recorded. Raises RecordError."""
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            if transaction.content is not None:
+                transaction.content.discard()
+            self._gate.record(transaction.event(None, ended=how))
+
+    def _open(self) -> Transaction:
+        assert self._transaction is not None  # the session's table lets nothing else come here
+        return self._transaction
+
+    # --- the rest ------------------------------------------------------------------------------------------------
+
+    def _rset(self, _: Rset) -> Reply:
+        self.end_transaction("RSET")
+        return OK
+
+    def _noop(self, _: Noop) -> Reply:
+        return OK
+
+    def _quit(self, _: Quit) -> Reply:
+        self.end_transaction("QUIT")
+        return Reply(221, "2.0.0", "Goodbye")
+
+    def _help(self, command: Help) -> Any:
+        return self._single("HELP", lambda: Reply(214, "2.0.0", COMMANDS_HELP))
+
+    def _vrfy(self, command: Vrfy) -> Any:
+        return self._single("VRFY", lambda: verify(self._gate, command.text))
+
+    def _expn(self, command: Expn) -> Any:
+        return self._single("EXPN", lambda: expand(self._gate, command.text))
+
+    def _single(self, verb: str, answer: Callable[[], Any]) -> Any:
+        """A command that the `command` stage decides about."""
+        facts = CommandFacts(session=self._gate.facts, verb=verb)
+
+        def decided(result: Decided) -> Any:
+            decision, _ = result
+            self._gate.note(decision)
+            verdict = decision.verdict
+            if verdict is None:
+                return answer()
+            return verdict.reply if verdict.reply.is_positive else verdict.reply.with_id(self._gate.id)
+
+        return then(self._gate.decide(Stage.COMMAND, facts), decided)
+
+
+def is_host_name(name: str) -> bool:
+    """Whether `name` may be a domain (RFC 5321 §4.1.2); underscores pass, and a final dot."""
+    labels = name.removesuffix(".").split(".")
+    return len(name) <= 255 and all(_is_label(label) for label in labels)
+
+
+def _is_label(label: str) -> bool:
+    bare = label.replace("-", "").replace("_", "")
+    return 0 < len(label) <= 63 and bare.isascii() and bare.isalnum() and not label.startswith("-")
+
+
+_HANDLERS: Final[Mapping[type[Any], Callable[[Commands, Any], Any]]] = {
+    Helo: Commands._helo,
+    Ehlo: Commands._helo,
+    Lhlo: Commands._helo,
+    StartTls: Commands._starttls,
+    Xclient: Commands._xclient,
+    Auth: Commands._start_auth,
+    AuthResponse: Commands._continue_auth,
+    Mail: Commands._mail,
+    Rcpt: Commands._rcpt,
+    Data: Commands._data,
+    EndOfData: Commands._end_of_message,
+    EndOfChunk: Commands._end_of_chunk,
+    Rset: Commands._rset,
+    Noop: Commands._noop,
+    Quit: Commands._quit,
+    Help: Commands._help,
+    Vrfy: Commands._vrfy,
+    Expn: Commands._expn,
+}

@@ -1,0 +1,99 @@
+"""The content of one message while it arrives: its header section is found and walked, the rest passes through."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gatepost.mail.header import SINGLETONS, HeaderSection, section_end, walk
+from gatepost.policy.facts import HeaderFacts
+from gatepost.spool.port import Content, SpoolFullError
+
+MAX_HEADER_OCTETS: Final = 256 * 1024  # kept in memory until it ends; `content.lines` refuses far smaller ones
+
+
+class MessageContent:
+    """Octets in, a spool's `Content` filled. Nothing is changed, but that `drop_bcc` leaves Bcc out of the header.
+
+    Past `limit` octets are counted and not kept: the message will be refused (`message.size`). A full disk is
+    remembered in `is_full` and answered at the end of data, where the peer listens.
+    """
+
+    __slots__ = ("_content", "_drop_bcc", "_head", "_limit", "_searched", "_section", "is_full", "octets")
+
+    def __init__(self, content: Content, limit: int, *, drop_bcc: bool) -> None:
+        self._content = content
+        self._limit = limit
+        self._drop_bcc = drop_bcc
+        self._head: bytes | None = b""  # None once the header section has ended
+        self._searched = 0
+        self._section: HeaderSection | None = None
+        self.octets = 0
+        self.is_full = False
+
+    def write(self, octets: bytes) -> None:
+        """The next octets, without dot-stuffing."""
+        self.octets += len(octets)
+        if self._head is None:
+            self._keep(octets)
+            return
+        head = self._head + octets if self._head else octets
+        end = section_end(head, self._searched)
+        if end >= 0:
+            self._end_header(head, end)
+        elif len(head) > MAX_HEADER_OCTETS:
+            self._end_header(head, len(head))
+        else:
+            self._head, self._searched = head, len(head)
+
+    def finish(self) -> tuple[Content, HeaderSection]:
+        """All has come: the content for the spool, and the header section as it was received."""
+        if self._head is not None:
+            self._end_header(self._head, len(self._head))
+        self._content.finish()
+        assert self._section is not None  # _end_header has set it
+        return self._content, self._section
+
+    def discard(self) -> None:
+        """The message is not kept."""
+        self._content.discard()
+
+    def _end_header(self, head: bytes, end: int) -> None:
+        section = self._section = walk(head[:end])
+        self._head = None
+        if self._drop_bcc and any(field.name == b"bcc" for field in section.fields):
+            self._keep(section.without(b"bcc"))
+            self._keep(head[end:])
+        else:
+            self._keep(head)
+
+    def _keep(self, octets: bytes) -> None:
+        if not octets or self.is_full or self.octets > self._limit:
+            return
+        try:
+            self._content.write(octets)
+        except SpoolFullError:
+            self.is_full = True
+
+
+def header_facts(section: HeaderSection) -> HeaderFacts:
+    """What checks read of a header section."""
+    counts: dict[str, int] = {}
+    received = 0
+    delivered_to: tuple[str, ...] = ()
+    for field in section.fields:
+        if field.name == b"received":
+            received += 1
+        elif field.name in SINGLETONS:
+            name = field.name.decode("ascii")
+            counts[name] = counts.get(name, 0) + 1
+        elif field.name == b"delivered-to":
+            delivered_to += (section.value(field).decode("utf-8", "replace"),)
+    return HeaderFacts(
+        octets=len(section.octets),
+        fields=len(section.fields),
+        received=received,
+        counts=counts,
+        defects=section.defects,
+        delivered_to=delivered_to,
+        has_8bit=not section.octets.isascii(),
+    )

@@ -1,0 +1,40 @@
+"""The dialogue of a session for its event: what both sides said, bounded, without credentials or content."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gatepost.mail.reply import Reply
+from gatepost.mail.text import printable
+
+MAX_LINES: Final = 60  # an event is bounded: a kept connection may carry thousands of messages
+MAX_CHARACTERS: Final = 240
+
+
+class Dialogue:
+    """Lines `C: ...` and `S: ...`; past the limit only their number."""
+
+    __slots__ = ("_left_out", "_lines")
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._left_out = 0
+
+    def heard(self, line: bytes | str) -> None:
+        """The peer said this; the caller has taken credentials out."""
+        if len(self._lines) < MAX_LINES:
+            self._lines.append("C: " + printable(line, MAX_CHARACTERS))
+        else:
+            self._left_out += 1
+
+    def said(self, reply: Reply) -> None:
+        """We said this."""
+        if len(self._lines) < MAX_LINES:
+            text = str(reply)
+            self._lines.append(f"S: {text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + '...'}")
+        else:
+            self._left_out += 1
+
+    def lines(self) -> list[str]:
+        """For the event; says how much was cut."""
+        return [*self._lines, f"({self._left_out} more lines)"] if self._left_out else self._lines

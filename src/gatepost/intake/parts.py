@@ -1,0 +1,23 @@
+"""What the sessions of one worker share on the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gatepost.gate.parts import GateParts
+from gatepost.intake.settings import IntakeSettings
+from gatepost.spool.port import SpoolStore
+
+
+@dataclass(frozen=True)
+class IntakeParts:
+    """gate: decides and records. spool: keeps. notify: tells delivery that there is something to do. size_limit,
+    recipient_limit: what EHLO announces for a service."""
+
+    gate: GateParts
+    spool: SpoolStore
+    settings: IntakeSettings
+    notify: Callable[[], None]
+    size_limit: int
+    recipient_limits: dict[str, int]

@@ -1,0 +1,271 @@
+"""The SMTP and LMTP session driver: octets from the wire, through protocol and policy, to replies and the spool.
+
+Here is the order of things: reading, waiting, answering, ending. What each command does is in `intake.commands`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+
+from gatepost.audit.event import RecordError
+from gatepost.gate.later import is_later
+from gatepost.gate.session import GateSession
+from gatepost.intake.commands import Commands
+from gatepost.intake.dialogue import Dialogue
+from gatepost.intake.parts import IntakeParts
+from gatepost.intake.settings import ListenerSettings
+from gatepost.mail.reply import Reply
+from gatepost.ports.wire import Timer, Wire
+from gatepost.protocol.smtp.commands import (
+    AuthResponse,
+    Command,
+    EndOfChunk,
+    EndOfData,
+    Malformed,
+    parse_command,
+)
+from gatepost.protocol.smtp.framing import Content, FramingError, Line, Parser
+from gatepost.protocol.smtp.server import Ask, Send, ServerSession, State, Take
+
+log = structlog.get_logger()
+
+BUSY_READ_AHEAD: Final = 64 * 1024  # octets that a peer may send ahead while it waits for an answer
+SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is going down, try again soon")
+IDLE: Final = Reply(421, "4.4.2", "Timeout: no command for too long")
+BROKEN: Final = Reply(421, "4.3.0", "Internal error, try again later")
+CLOSING: Final = Reply(421, "4.7.0", "Closing the connection")
+
+
+class SmtpSession:
+    """One connection. A `ports.wire.SessionDriver`; calls never overlap.
+
+    Invariant: while an answer is awaited (`_task`) nothing is taken from the parser, so replies leave in order.
+    """
+
+    def __init__(self, wire: Wire, parts: IntakeParts, listener: ListenerSettings) -> None:
+        self.wire = wire
+        self.parts = parts
+        self.gate = GateSession(parts.gate, wire.peer, wire.tls)
+        self.dialogue = Dialogue()
+        self.commands = Commands(self, listener)
+        lmtp = wire.peer.service == "lmtp"
+        self.protocol = ServerSession(lmtp=lmtp, is_tls=wire.tls is not None)
+        self.parser = Parser(self.commands.offer().dialect(extended=True))
+        self.dialect = self.commands.offer().dialect(extended=True)
+        self._out: list[bytes] = []
+        self._task: asyncio.Task[None] | None = None
+        self._paused = False
+        self._timer: Timer | None = None
+        self._began = self._heard_at = parts.gate.clock.monotonic()
+        self._is_going_down = False
+        self._is_over = False
+        self._ends = False
+        self._peer_finished = False
+
+    # --- called by the wire --------------------------------------------------------------------------------------
+
+    def connection_made(self) -> None:
+        """Decide about the peer, then greet it."""
+        self._timer = self.wire.call_later(self.parts.settings.timeout, self._check_idle)
+        self._run(self.commands.connected, self._greet)
+
+    def data_received(self, octets: bytes) -> None:
+        """Take what came, answer what is complete, in one write."""
+        self._heard_at = self.parts.gate.clock.monotonic()
+        self.parser.feed(octets)
+        if self._task is None:
+            self._pump()
+        elif self.parser.read_ahead > BUSY_READ_AHEAD and not self._paused:
+            self._paused = True
+            self.wire.pause()
+
+    def tls_started(self) -> None:
+        """The handshake after STARTTLS is done; the session begins anew inside."""
+        tls = self.wire.tls
+        assert tls is not None  # the wire says so before it calls
+        self.protocol.tls_started()
+        self.gate.tls_started(tls)
+        self.commands.forget_greeting()
+        if self.parser.read_ahead:
+            self._pump()
+
+    def peer_finished(self) -> None:
+        """Half-closed: what is being answered is answered, then the connection ends."""
+        self._peer_finished = True
+        if self._task is None:
+            self.wire.close()
+
+    def connection_lost(self, reason: str) -> None:
+        """Record the session; whatever was not answered is not kept."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        self.commands.session_ended(reason, self.protocol.state is State.STARTTLS)
+        try:
+            self.commands.end_transaction(reason or "connection closed")
+            self.gate.record(self._event(reason))
+        except RecordError as error:
+            log.error("record cannot be written", error=str(error))
+        self.gate.end()
+
+    def shut_down(self) -> None:
+        """The server stops: a session between transactions ends now, another after its transaction."""
+        self._is_going_down = True
+        if self._task is None and not self.protocol.in_transaction and not self._is_over:
+            self._end(SHUTTING_DOWN)
+
+    # --- the pump ------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Take items until one must be waited for, then write all replies at once (RFC 2920 §3.2)."""
+        parser, protocol = self.parser, self.protocol
+        try:
+            while self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
+                item = parser.next()
+                if item is None:
+                    break
+                if type(item) is Content:
+                    if protocol.takes_content:
+                        self.commands.content(item.octets)
+                else:
+                    self._take(self._command(item))
+        except Exception:
+            self._broke()
+        if self._is_going_down and self._task is None and not protocol.in_transaction and not protocol.is_closed:
+            self._send(protocol.close(SHUTTING_DOWN))
+        self._flush()
+
+    def _command(self, item: Line | AuthResponse | EndOfData | EndOfChunk | Malformed) -> Command | Malformed:
+        """The command in an item of the parser, noted in the dialogue."""
+        if isinstance(item, Line):
+            command = parse_command(item.octets, self.dialect)
+            is_secret = item.octets[:4].upper() == b"AUTH"  # with an initial response it carries a password
+            self.dialogue.heard(b" ".join(item.octets.split(b" ")[:2]) if is_secret else item.octets)
+            return command
+        if isinstance(item, AuthResponse):
+            self.dialogue.heard("*" if item.response is None else "(response to the challenge)")
+        elif isinstance(item, FramingError):
+            self.dialogue.heard(f"({item.reason})")
+        return item
+
+    def _take(self, command: Command | Malformed) -> None:
+        action = self.protocol.receive(command)
+        if isinstance(action, Ask):
+            self._run(lambda: self.commands.answer(command), self._answer)
+        elif isinstance(action, Take):
+            self.parser.expect_chunk(action.command.octets, action.command.last)
+            if self.protocol.takes_content:
+                self.commands.begin_content()
+        elif isinstance(command, Malformed):
+            self._send(Send((self.commands.malformed(command),)))
+        else:
+            self._send(action)
+
+    def _answer(self, reply: Reply | tuple[Reply, ...]) -> None:
+        action = self.protocol.answer(reply)
+        self._send(action)
+        self.commands.answered(action.replies[0])
+        if self._ends and not self.protocol.is_closed:
+            self.protocol.close(CLOSING)
+
+    def _run(self, work: Callable[[], Any], use: Callable[[Any], None]) -> None:
+        """`use` the result of `work`, now or when it can be had; meanwhile nothing else is taken."""
+        result = work()
+        if is_later(result):
+            self._task = asyncio.get_running_loop().create_task(self._wait(result, use))
+        else:
+            use(result)
+
+    async def _wait(self, result: Awaitable[Any], use: Callable[[Any], None]) -> None:
+        try:
+            value = await result
+            self._task = None
+            if self._is_over:
+                return
+            use(value)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            self._task = None
+            self._broke()
+        self._heard_at = self.parts.gate.clock.monotonic()
+        if self._paused:
+            self._paused = False
+            self.wire.resume()
+        self._pump()
+
+    def _greet(self, reply: Reply) -> None:
+        if reply.is_positive:
+            self.dialogue.said(reply)
+            self._out.append(reply.encode())
+        else:
+            self._send(self.protocol.close(reply))
+        if self._task is None:
+            self._flush()
+
+    def _send(self, action: Send) -> None:
+        for reply in action.replies:
+            self.dialogue.said(reply)
+        self._out.append(action.encode())
+
+    def _flush(self) -> None:
+        if self._task is not None and self.protocol.state is not State.STARTTLS:
+            return  # what is pipelined leaves together with the answer that is awaited
+        octets = b"".join(self._out)
+        self._out.clear()
+        if self.protocol.state is State.STARTTLS and octets:
+            dropped = self.parser.drop_read_ahead()
+            if dropped:
+                self.dialogue.heard(f"({dropped} octets behind STARTTLS, dropped)")
+            self.wire.start_tls(octets)
+            return
+        if octets:
+            self.wire.write(octets)
+        if self.protocol.is_closed or (self._peer_finished and self._task is None):
+            self.wire.close()
+
+    def end_after_answer(self) -> None:
+        """The answer that is being made is the last one: what follows cannot be trusted to be commands."""
+        self._ends = True
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _end(self, reply: Reply) -> None:
+        self._send(self.protocol.close(reply))
+        self._flush()
+
+    def _check_idle(self) -> None:
+        """One timer for the whole connection, set again only when it fires: most sessions never see it."""
+        waits = self._heard_at + self.parts.settings.timeout - self.parts.gate.clock.monotonic()
+        if waits <= 0 and self._task is None:
+            self._end(IDLE)
+            return
+        self._timer = self.wire.call_later(max(waits, 1.0), self._check_idle)
+
+    def _broke(self) -> None:
+        """A defect of ours: this session ends with 421, the others go on."""
+        log.exception("session failed", session=self.gate.id)
+        if not self.protocol.is_closed:
+            self._send(self.protocol.close(BROKEN))
+
+    def _event(self, reason: str) -> Any:
+        clock = self.parts.gate.clock
+        details: dict[str, Any] = {"messages": self.commands.messages}
+        if reason:
+            details["lost"] = reason
+        return self.gate.event(
+            "smtp.session",
+            id=self.gate.id,
+            verdicts=self.gate.evaluated,
+            dialogue=self.dialogue.lines(),
+            took_ms=round((clock.monotonic() - self._began) * 1000),
+            details=details,
+        )

@@ -1,0 +1,178 @@
+"""One mail transaction: what was decided about it, the spool entry that it becomes, and its event."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gatepost.audit.event import Event
+from gatepost.gate.session import MAX_RECORDED_VERDICTS, GateSession
+from gatepost.intake.content import MessageContent, header_facts
+from gatepost.mail.address import Path
+from gatepost.mail.envelope import Envelope
+from gatepost.mail.header import HeaderSection
+from gatepost.mail.reply import Reply
+from gatepost.mail.text import printable
+from gatepost.mail.trace import Hop, date, protocol_keyword, received
+from gatepost.policy.facts import SUBMISSION, MessageFacts
+from gatepost.policy.verdict import Decision, Evaluated
+from gatepost.protocol.smtp.commands import EndOfChunk, EndOfData
+from gatepost.spool.destination import destination
+from gatepost.spool.model import NewEntry
+from gatepost.spool.port import Content
+
+MAX_REFUSED_RECORDED: Final = 100  # recipients named in the event; more are counted
+
+
+class Transaction:
+    """From MAIL to its end. id: of the spool entry and of the `smtp.message` event."""
+
+    __slots__ = (
+        "_began",
+        "_evaluated",
+        "_passed",
+        "_refused",
+        "_refused_count",
+        "_session",
+        "content",
+        "destinations",
+        "id",
+        "recipients",
+        "reverse_path",
+        "section",
+    )
+
+    def __init__(self, session: GateSession, reverse_path: Path) -> None:
+        self._session = session
+        self.id = session.parts.ids.new()
+        self.reverse_path = reverse_path
+        self.recipients: list[Path] = []
+        self.destinations: list[str] = []
+        self.content: MessageContent | None = None
+        self.section: HeaderSection | None = None
+        self._began = session.parts.clock.monotonic()
+        self._evaluated: list[Evaluated] = []
+        self._passed: list[Decision] = []
+        self._refused: list[dict[str, str]] = []
+        self._refused_count = 0
+
+    def note(self, decision: Decision) -> None:
+        """Keep what was evaluated. Recipients that passed alike are recorded once: it is the same decision."""
+        if any(decision is passed for passed in self._passed):
+            return
+        if len(self._evaluated) < MAX_RECORDED_VERDICTS:
+            self._passed.append(decision)
+            self._evaluated.extend(decision.evaluated)
+
+    def add_recipient(self, path: Path, kind: str) -> None:
+        """`path` was accepted; kind: what it is here (`accounts.model.Resolution`)."""
+        self.recipients.append(path)
+        self.destinations.append(destination(path, kept_here=kind not in ("foreign", "relay")))
+
+    def refuse_recipient(self, path: Path | str, decision: Decision, reply: Reply) -> None:
+        """`path` was refused with `reply`; the rest of the transaction goes on."""
+        self._refused_count += 1
+        if len(self._refused) < MAX_REFUSED_RECORDED:
+            self._refused.append({"recipient": printable(str(path)), "reply": str(reply)})
+            self._evaluated.extend(each for each in decision.evaluated if each.verdict != "pass")
+
+    # --- content -------------------------------------------------------------------------------------------------
+
+    def begin_content(self, content: Content, limit: int) -> None:
+        """DATA or the first BDAT was accepted."""
+        is_submission = self._session.facts.service in SUBMISSION
+        self.content = MessageContent(content, limit, drop_bcc=is_submission)
+
+    def message_facts(self, end: EndOfData | EndOfChunk, envelope: Envelope) -> tuple[Content, MessageFacts]:
+        """The finished content, and the facts of the last stage."""
+        assert self.content is not None  # the session's table lets no end of data come before it
+        content, self.section = self.content.finish()
+        facts = MessageFacts(
+            session=self._session.facts,
+            reverse_path=self.reverse_path,
+            recipients=tuple(self.recipients),
+            octets=self.content.octets,
+            header=header_facts(self.section),
+            defects=end.defects,
+            longest_line=end.longest_line,
+            has_8bit=end.has_8bit,
+            declared_8bit=envelope.body == "8BITMIME",
+            smtputf8=envelope.smtputf8,
+        )
+        return content, facts
+
+    def entry(self, envelope: Envelope, facts: MessageFacts, content: Content, *, name_address: bool) -> NewEntry:
+        """The spool entry: the content with our trace fields on top.
+
+        name_address: whether Received tells the peer's address; for what users submit it may be withheld.
+        """
+        session, clock = self._session, self._session.parts.clock
+        prefix = self._trace(envelope, name_address) + self._completed(facts)
+        return NewEntry(
+            id=self.id,
+            envelope=envelope,
+            received_at=clock.unix(),
+            prefix=prefix,
+            octets=len(prefix) + content.octets,
+            destinations=tuple(self.destinations),
+            login=session.facts.account,
+            client=session.facts.client_ip,
+            has_8bit=facts.has_8bit,
+        )
+
+    def _trace(self, envelope: Envelope, name_address: bool) -> bytes:
+        facts = self._session.facts
+        protocol = protocol_keyword(
+            extended=facts.extended,
+            tls=bool(facts.tls_version),
+            login=bool(facts.account),
+            utf8=envelope.smtputf8,
+            lmtp=facts.service == "lmtp",
+        )
+        hop = Hop(
+            helo=facts.helo,
+            ip=facts.client_ip if name_address else "",
+            ptr="",
+            by=facts.hostname,
+            protocol=protocol,
+            tls=f"{facts.tls_version} {facts.tls_cipher}" if facts.tls_version else "",
+            id=self.id,
+            recipient=str(self.recipients[0]) if len(self.recipients) == 1 else "",
+        )
+        return received(hop, self._session.parts.clock.now())
+
+    def _completed(self, facts: MessageFacts) -> bytes:
+        """Date and Message-ID, where a user's program left them out (RFC 6409 §8.1, §8.3)."""
+        if facts.session.service not in SUBMISSION:
+            return b""
+        added = ""
+        if not facts.header.counts.get("date"):
+            added += f"Date: {date(self._session.parts.clock.now())}\r\n"
+        if not facts.header.counts.get("message-id"):
+            added += f"Message-ID: <{self.id.lower()}@{facts.session.hostname}>\r\n"
+        return added.encode("ascii")
+
+    # --- the record ----------------------------------------------------------------------------------------------
+
+    def event(self, reply: Reply | None, *, octets: int | None = None, ended: str = "") -> Event:
+        """The `smtp.message` event. reply: that ended it, None when the peer did (`ended` says how)."""
+        details: dict[str, Any] = {}
+        if self._refused:
+            details["refused"] = self._refused
+        if self._refused_count > len(self._refused):
+            details["refused_more"] = self._refused_count - len(self._refused)
+        if ended:
+            details["ended"] = ended
+        if self.section is not None and (ids := self.section.values(b"message-id")):
+            details["message_id"] = printable(ids[0])
+        clock = self._session.parts.clock
+        return self._session.event(
+            "smtp.message",
+            id=self.id,
+            sender=str(self.reverse_path),
+            recipients=tuple([str(path) for path in self.recipients]),
+            octets=octets,
+            verdicts=self._evaluated,
+            reply=str(reply) if reply else "",
+            took_ms=round((clock.monotonic() - self._began) * 1000),
+            details=details,
+        )

@@ -1,0 +1,261 @@
+"""One accepted connection: an `asyncio.Protocol` below, a `ports.wire.Wire` for the session driver on top.
+
+Works on uvloop and on plain asyncio. Not here: what is listened on (`net.listener`), what is said (`intake`,
+`pickup`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from typing import Final, cast
+
+from gatepost.mail.network import parse_ip
+from gatepost.ports.wire import Peer, PeerTls, SessionDriver, Timer, Wire
+
+HANDSHAKE_SECONDS: Final = 60.0
+WRITE_SECONDS: Final = 300.0  # RFC 5321 §4.5.3.2 gives the same to a client's block of content, and some
+LINGER_SECONDS: Final = 15.0  # a peer that does not take our last words is cut off
+WRITE_MARK_OCTETS: Final = 64 * 1024
+
+DriverFactory = Callable[[Wire], SessionDriver]
+EndPoint = Callable[[ssl.SSLObject], bytes]
+"""The tls-server-end-point of the certificate that was shown (RFC 5929 §4)."""
+
+
+class TlsForPeers:
+    """What a listener needs to speak TLS. context: made before the workers were forked."""
+
+    def __init__(self, context: ssl.SSLContext, end_point: EndPoint) -> None:
+        self.context = context
+        self.end_point = end_point
+
+
+class Connection(asyncio.Protocol):
+    """The wire under one session. service: of the listener. tls: None where no certificate is at hand."""
+
+    __slots__ = (
+        "_closing",
+        "_drained",
+        "_driver",
+        "_held",
+        "_is_lost",
+        "_is_upgrading",
+        "_loop",
+        "_make",
+        "_peer",
+        "_proxied",
+        "_reading_paused_by",
+        "_service",
+        "_tls",
+        "_tls_state",
+        "_transport",
+        "_upgrade_task",
+    )
+
+    def __init__(
+        self, service: str, tls: TlsForPeers | None, make: DriverFactory, proxied: Peer | None = None
+    ) -> None:
+        self._service = service
+        self._tls = tls
+        self._make = make
+        self._proxied = proxied
+        self._loop = asyncio.get_running_loop()
+        self._driver: SessionDriver | None = None
+        self._transport: asyncio.Transport | None = None
+        self._peer = Peer("", 0, service)
+        self._tls_state: PeerTls | None = None
+        self._is_upgrading = False
+        self._is_lost = False
+        self._held: list[bytes] = []
+        self._drained: asyncio.Future[None] | None = None
+        self._reading_paused_by: set[str] = set()
+        self._closing: asyncio.TimerHandle | None = None
+        self._upgrade_task: asyncio.Task[None] | None = None
+
+    # --- asyncio.Protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands; with implicit TLS the handshake is done too."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_MARK_OCTETS)
+        self._peer = self._proxied or peer_of(self._transport, self._service)
+        self._tls_state = self._negotiated()
+        self._driver = self._make(self)
+        self._driver.connection_made()
+
+    def data_received(self, data: bytes) -> None:
+        """Octets for the driver. While TLS is being started they are kept: the first command inside may come before
+        `start_tls` has returned, and nothing may be answered until the new transport is stored."""
+        if self._is_upgrading:
+            self._held.append(data)
+        elif self._driver is not None:
+            self._driver.data_received(data)
+
+    def eof_received(self) -> bool:
+        """The peer has closed its side. What it sent is answered; then we close too."""
+        if self._driver is not None and not self._is_upgrading:
+            self._driver.peer_finished()
+        return self._tls_state is None  # True: our side stays open for what is still to be answered
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over, whoever ended it."""
+        self._lost("" if exc is None else f"{type(exc).__name__}: {exc}")
+
+    def pause_writing(self) -> None:
+        """The peer does not take what we write: nothing more is read from it, so nothing more must be answered."""
+        self._drained = self._loop.create_future()
+        self._hold_reading("writing")
+
+    def resume_writing(self) -> None:
+        """The peer keeps up again."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+        self._let_read("writing")
+
+    # --- Wire ----------------------------------------------------------------------------------------------------
+
+    @property
+    def peer(self) -> Peer:
+        return self._peer
+
+    @property
+    def tls(self) -> PeerTls | None:
+        return self._tls_state
+
+    @property
+    def can_start_tls(self) -> bool:
+        return self._tls is not None and self._tls_state is None
+
+    def write(self, octets: bytes) -> None:
+        if self._transport is not None and not self._is_lost:
+            self._transport.write(octets)
+
+    async def drained(self) -> None:
+        if self._is_lost:
+            raise ConnectionError("the peer is gone")
+        waiting = self._drained
+        if waiting is None:
+            return
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await asyncio.shield(waiting)
+        except TimeoutError as error:
+            self.abort()
+            raise ConnectionError(f"the peer took nothing for {WRITE_SECONDS:.0f} seconds") from error
+
+    def pause(self) -> None:
+        self._hold_reading("driver")
+
+    def resume(self) -> None:
+        self._let_read("driver")
+
+    def start_tls(self, ready: bytes) -> None:
+        assert self._transport is not None  # the driver speaks only after connection_made
+        # From here what arrives belongs to the handshake; without the pause, octets sent in clear after STARTTLS
+        # would still reach the session.
+        self._is_upgrading = True
+        self._transport.pause_reading()
+        self._transport.write(ready)
+        self._upgrade_task = self._loop.create_task(self._upgrade())
+
+    def close(self) -> None:
+        if self._transport is None or self._is_lost:
+            return
+        self._transport.close()
+        if self._closing is None:
+            self._closing = self._loop.call_later(LINGER_SECONDS, self.abort)
+
+    def abort(self) -> None:
+        if self._transport is not None and not self._is_lost:
+            self._transport.abort()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        return self._loop.call_later(seconds, callback)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    async def _upgrade(self) -> None:
+        assert self._transport is not None and self._tls is not None and self._driver is not None
+        try:
+            # No wait_for around it: the new transport must be stored before anything else of this session runs.
+            upgraded = await self._loop.start_tls(
+                self._transport, self, self._tls.context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
+            transport = self._transport
+            self._lost(f"TLS handshake failed: {getattr(error, 'reason', None) or error or type(error).__name__}")
+            transport.abort()
+            return
+        if upgraded is None or self._is_lost:
+            self._lost("the peer went away during the TLS handshake")
+            return
+        self._transport = upgraded
+        self._tls_state = self._negotiated()
+        self._is_upgrading = False
+        self._driver.tls_started()
+        held, self._held = self._held, []
+        for octets in held:
+            self._driver.data_received(octets)
+
+    def _negotiated(self) -> PeerTls | None:
+        assert self._transport is not None
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        if tls is None or self._tls is None:
+            return None
+        cipher = tls.cipher()
+        return PeerTls(
+            version=tls.version() or "",
+            cipher=cipher[0] if cipher else "",
+            end_point=self._tls.end_point(tls),
+            resumed=bool(tls.session_reused),
+        )
+
+    def _hold_reading(self, who: str) -> None:
+        if not self._reading_paused_by and self._transport is not None and not self._is_lost:
+            self._transport.pause_reading()
+        self._reading_paused_by.add(who)
+
+    def _let_read(self, who: str) -> None:
+        self._reading_paused_by.discard(who)
+        if not self._reading_paused_by and not self._is_lost and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _lost(self, reason: str) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        if self._closing is not None:
+            self._closing.cancel()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_exception(ConnectionError("the peer is gone"))
+            self._drained.exception()  # seen: nobody may be waiting
+        if self._driver is not None:
+            self._driver.connection_lost(reason)
+
+
+def peer_of(transport: asyncio.Transport, service: str) -> Peer:
+    """Who is at the other end of an accepted connection."""
+    sock = transport.get_extra_info("socket")
+    name = transport.get_extra_info("peername")
+    local = transport.get_extra_info("sockname")
+    if sock is not None and sock.family == socket.AF_UNIX:
+        return Peer("", 0, service, local=f"unix:{local}", user=_user_of(sock))
+    if not name:
+        return Peer("", 0, service)  # it is gone already
+    return Peer(str(parse_ip(name[0])), name[1], service, local=f"{parse_ip(local[0])}" if local else "")
+
+
+def _user_of(sock: socket.socket) -> str:
+    """The login name of the process at the other end of a unix socket, "" if it has none."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
