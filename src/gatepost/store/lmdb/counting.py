@@ -1,0 +1,100 @@
+"""One operation of a tally inside a transaction: rates, counts at once, notes. No environment, no retry.
+
+A rate is a bucket that drains steadily (GCRA, told in units instead of arrival times: whole costs then add up exactly,
+and a changed rate keeps what was counted).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from gatepost.standing.port import Charge, Enter, Leave, Level, Note, Noted, Operation, Peek, Rate, Result
+from gatepost.store.lmdb.layout import AT_ONCE, BUCKET, END, NOTE, RATE, octets_of, pack_shares, shares
+from gatepost.store.lmdb.room import Transaction
+
+# Draining is division: what is short by less than this is there.
+TOLERANCE_UNITS: Final = 1e-6
+
+READS_ONLY: Final = frozenset({Peek, Noted})
+
+
+def apply(txn: Transaction, operation: Operation, now: float, slot: int) -> Result:
+    """The result of one operation. slot: this process's, for counts at once."""
+    return _APPLY[type(operation)](txn, operation, now, slot)
+
+
+def _charge(txn: Transaction, operation: Charge, now: float, _: int) -> Level:
+    key = octets_of(RATE, operation.key)
+    level = _level(txn, key, operation.rate, operation.cost, now)
+    if level.allowed and operation.cost:
+        used = min(level.used + operation.cost, operation.rate.units)
+        end = now + used * operation.rate.period / operation.rate.units
+        txn.put(key, BUCKET.pack(end, used, now))
+        return Level(True, used, 0.0)
+    return level
+
+
+def _peek(txn: Transaction, operation: Peek, now: float, _: int) -> Level:
+    return _level(txn, octets_of(RATE, operation.key), operation.rate, operation.cost, now)
+
+
+def _level(txn: Transaction, key: bytes, rate: Rate, cost: int, now: float) -> Level:
+    """How the bucket stands, and whether `cost` more would fit; nothing is written."""
+    if cost < 0:
+        raise ValueError(f"a cost of {cost}: units are counted, never given back")
+    units, period = rate.units, rate.period
+    packed = txn.get(key)
+    used = 0.0
+    if packed is not None and units > 0 and period > 0:
+        _, used, counted_at = BUCKET.unpack(packed)
+        # A clock that was set back drains nothing, and takes nothing away either.
+        used = min(max(used - max(now - counted_at, 0.0) * units / period, 0.0), float(units))
+    if used + cost <= units + TOLERANCE_UNITS:
+        return Level(True, used, 0.0)
+    wait = (used + cost - units) * period / units if cost <= units else math.inf
+    return Level(False, used, wait)
+
+
+def _enter(txn: Transaction, operation: Enter, _: float, slot: int) -> int:
+    return _change(txn, operation.key, slot, +1)
+
+
+def _leave(txn: Transaction, operation: Leave, _: float, slot: int) -> int:
+    return _change(txn, operation.key, slot, -1)
+
+
+def _change(txn: Transaction, name: str, slot: int, by: int) -> int:
+    """The count of all processes after ours has changed; ours never falls below none."""
+    key = octets_of(AT_ONCE, name)
+    packed = txn.get(key)
+    counts = dict(shares(packed)) if packed else {}
+    counts[slot] = max(counts.get(slot, 0) + by, 0)
+    total = sum(counts.values())
+    if total:
+        txn.put(key, pack_shares(counts))
+    elif packed is not None:
+        txn.delete(key)
+    return total
+
+
+def _note(txn: Transaction, operation: Note, now: float, _: int) -> None:
+    txn.put(octets_of(NOTE, operation.key), END.pack(operation.until) + operation.value)
+
+
+def _noted(txn: Transaction, operation: Noted, now: float, _: int) -> bytes | None:
+    packed = txn.get(octets_of(NOTE, operation.key))
+    if packed is None or END.unpack_from(packed)[0] <= now:
+        return None
+    return packed[END.size :]
+
+
+_APPLY: Final[dict[type[Operation], Callable[[Transaction, Any, float, int], Result]]] = {
+    Charge: _charge,
+    Peek: _peek,
+    Enter: _enter,
+    Leave: _leave,
+    Note: _note,
+    Noted: _noted,
+}

@@ -1,0 +1,56 @@
+"""Entries that have an end: going through them a piece at a time, and giving some up when the file gets crowded.
+
+LMDB copies each page that it changes, so in a file that is really full not even deleting works. A quarter of the map is
+therefore kept free: what is worth least is given up before the end is reached.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final, TypeAlias
+
+import lmdb
+
+from gatepost.store.lmdb.layout import END
+
+USED_AT_MOST: Final = 0.75
+
+GIVEN_UP_AT_ONCE: Final = 500  # of twice as many, side by side: they share few pages
+
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"  # generic in its stubs only
+Range: TypeAlias = tuple[bytes, bytes]  # the first key, and the first one behind
+
+
+def entries_from(txn: Transaction, start: bytes, within: Range, count: int) -> tuple[list[tuple[float, bytes]], bytes]:
+    """(end, key) of the next `count` entries of the range, and where to go on: at its beginning after its last."""
+    first, behind = within
+    entries: list[tuple[float, bytes]] = []
+    cursor = txn.cursor()
+    found = cursor.set_range(start if first <= start < behind else first)
+    while found and cursor.key() < behind:
+        if len(entries) == count:
+            return entries, cursor.key()
+        entries.append((END.unpack_from(cursor.value())[0], cursor.key()))
+        found = cursor.next()
+    return entries, first
+
+
+def give_up(txn: Transaction, start: bytes, within: Range) -> tuple[list[float], bytes]:
+    """The ends of what was deleted: the half that ends soonest of the next thousand entries; and where to go on."""
+    entries, position = entries_from(txn, start, within, 2 * GIVEN_UP_AT_ONCE)
+    victims = sorted(entries)[: max(GIVEN_UP_AT_ONCE, len(entries) // 2)]
+    for _, key in victims:
+        txn.delete(key)
+    return [end for end, _ in victims], position
+
+
+def is_crowded(txn: Transaction, map_octets: int) -> bool:
+    """Whether the entries take more of the map than they may."""
+    stat = txn.stat()
+    pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+    return pages * stat["psize"] > map_octets * USED_AT_MOST
+
+
+def is_full(error: lmdb.Error) -> bool:
+    """The map is full, or the disk below it: LMDB then tells of a commit that wrote less than it should (EIO)."""
+    return isinstance(error, lmdb.MapFullError) or error.code in (errno.EIO, errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,179 @@
+"""`LmdbStanding`: the port's store on one machine, for several processes. Joins the counters, the facts and the slot of
+this process; how the files are opened is in `opening`, what an operation does in `counting`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from gatepost.standing.port import Fact, Operation, Result, StandingError, Table
+from gatepost.store.lmdb import counting
+from gatepost.store.lmdb.facts import Facts
+from gatepost.store.lmdb.layout import AT_ONCE, WITH_END, pack_shares, shares
+from gatepost.store.lmdb.opening import Report, open_files, this_boot
+from gatepost.store.lmdb.probe import MAP_OCTETS
+from gatepost.store.lmdb.room import Transaction, entries_from, give_up, is_crowded, is_full
+
+SWEPT_AT_ONCE: Final = 500  # entries a transaction: 0.3 ms at most
+WRITES_BETWEEN_LOOKS: Final = 64  # at the room that is left
+
+
+class LmdbStanding:
+    """`StandingStore` over LMDB; answers at once. Opened after the fork, once in a process.
+
+    Invariant: what this process entered is undone when it ends, however it ends, by the next process that opens the
+    folder or sweeps it.
+    """
+
+    def __init__(
+        self, folder: Path, report: Report = lambda _: None, *, map_octets: int = MAP_OCTETS, boot: str | None = None
+    ) -> None:
+        """Opens `folder`, makes it if need be. report: told what an operator must know (damage, lack of room).
+
+        boot: the ID of this boot, None for the kernel's. Raises StandingError.
+        """
+        self._folder = folder
+        self._report = report
+        self._holder, self._counters, environment = open_files(
+            folder, this_boot() if boot is None else boot, map_octets, report
+        )
+        self._facts = Facts(environment, map_octets, report)
+        self._map_octets = map_octets
+        self._writes = 0
+        self._swept_to = b""
+        self._clear_dead(own_too=True)
+
+    def tally(self, operations: Sequence[Operation], now: float) -> list[Result]:
+        """The results in order, one transaction for all; a reading one where nothing is to be written."""
+        write = not all(type(operation) in counting.READS_ONLY for operation in operations)
+        try:
+            if write:
+                self._keep_room(now)
+            return self._apply(operations, now, write)
+        except lmdb.MapResizedError:
+            self._counters.set_mapsize(0)
+        except lmdb.Error as error:
+            if not is_full(error):
+                raise self._told(error) from error
+        try:
+            self._make_room(now)
+            return self._apply(operations, now, write)
+        except lmdb.Error as error:
+            raise self._told(error) from error
+
+    def recall(self, table: Table, key: str, now: float) -> bytes | None:
+        """The fact at `key` if it has not ended."""
+        try:
+            return self._facts.recall(table, key, now)
+        except lmdb.Error as error:
+            raise self._told(error) from error
+
+    def recall_all(self, table: Table, now: float) -> list[Fact]:
+        """Every fact of `table` that has not ended, ordered by key."""
+        try:
+            return self._facts.recall_all(table, now)
+        except lmdb.Error as error:
+            raise self._told(error) from error
+
+    async def remember(self, table: Table, key: str, value: bytes, until: float) -> None:
+        """Returns when the fact is on stable storage; those that come together share a commit."""
+        await self._facts.remember(table, key, value, until)
+
+    async def forget(self, table: Table, key: str) -> bool:
+        """Whether there was such a fact; it is gone, durably."""
+        return await self._facts.forget(table, key)
+
+    async def sweep(self, now: float) -> int:
+        """How many entries that have ended were removed; to be called every second or so by one worker.
+
+        Looks at the next few hundred of each file, and at what processes left behind that ended without a word.
+        """
+        try:
+            self._clear_dead()
+            removed = self._sweep_counters(now)
+            return removed + await self._facts.sweep(now)
+        except lmdb.Error as error:
+            raise self._told(error) from error
+
+    def close(self) -> None:
+        """Undo what this process entered, and let go of everything."""
+        try:
+            self._clear({self._holder.slot})
+        except lmdb.Error as error:  # the next who opens the folder will do it
+            self._report(str(self._told(error)))
+        self._facts.close()
+        self._counters.close()
+        self._holder.release()
+
+    def _apply(self, operations: Sequence[Operation], now: float, write: bool) -> list[Result]:
+        slot = self._holder.slot
+        with self._counters.begin(write=write) as txn:
+            return [counting.apply(txn, operation, now, slot) for operation in operations]
+
+    def _sweep_counters(self, now: float) -> int:
+        with self._counters.begin(write=True) as txn:
+            entries, self._swept_to = entries_from(txn, self._swept_to, WITH_END, SWEPT_AT_ONCE)
+            return sum(txn.delete(key) for end, key in entries if end <= now)
+
+    def _keep_room(self, now: float) -> None:
+        """Look now and then whether the file gets crowded."""
+        self._writes += 1
+        if self._writes % WRITES_BETWEEN_LOOKS:
+            return
+        with self._counters.begin() as txn:
+            crowded = is_crowded(txn, self._map_octets)
+        if crowded:
+            self._make_room(now)
+
+    def _make_room(self, now: float) -> None:
+        """Give up the half that ends soonest of the next thousand entries: they are worth least."""
+        with self._counters.begin(write=True) as txn:
+            ends, self._swept_to = give_up(txn, self._swept_to, WITH_END)
+        lost = sum(end > now for end in ends)
+        if lost:
+            self._report(f"{self._counters.path()} is full: {lost} counters were given up before their end")
+
+    def _clear_dead(self, *, own_too: bool = False) -> None:
+        """Undo what processes entered that are gone; at the start also what is left of an owner of our own slot."""
+        slots: set[int] = set()
+        with self._counters.begin() as txn:
+            for _, packed in _at_once(txn):
+                slots.update(slot for slot, _ in shares(packed))
+        own = self._holder.slot
+        if own_too and own in slots:
+            self._clear({own})
+        for slot in slots - {own}:
+            with self._holder.held_if_dead(slot) as is_dead:
+                if is_dead:
+                    self._clear({slot})
+
+    def _clear(self, slots: set[int]) -> None:
+        with self._counters.begin(write=True) as txn:
+            for key, packed in list(_at_once(txn)):
+                counts = dict(shares(packed))
+                left = {slot: count for slot, count in counts.items() if slot not in slots}
+                if left == counts:
+                    continue
+                if left:
+                    txn.put(key, pack_shares(left))
+                else:
+                    txn.delete(key)
+
+    def _told(self, error: lmdb.Error) -> StandingError:
+        return StandingError(
+            f"{self._folder}: what is remembered there cannot be had ({error}); see that the disk has room"
+        )
+
+
+def _at_once(txn: Transaction) -> list[tuple[bytes, bytes]]:
+    """Every count at once: there are no more than connections."""
+    entries = []
+    cursor = txn.cursor()
+    found = cursor.set_range(AT_ONCE)
+    while found and cursor.key().startswith(AT_ONCE):
+        entries.append(cursor.item())
+        found = cursor.next()
+    return entries

@@ -1,0 +1,284 @@
+"""The LMDB engine: the suite of the port, and what only files and processes can show."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+import pytest
+from tests.conformance.standing import NOW, StandingSuite
+from tests.support.memory_standing import MemoryStanding
+
+from gatepost.standing.port import Charge, Enter, Leave, Level, Note, Noted, Peek, Rate, StandingError, StandingStore
+from gatepost.store.lmdb.opening import COUNTERS, FACTS
+from gatepost.store.lmdb.standing import LmdbStanding
+
+HOUR = NOW + 3600
+SMALL_MAP = 4 * 1024 * 1024
+
+
+class TestLmdb(StandingSuite):
+    @pytest.fixture
+    def standing(self, tmp_path: Path) -> Iterator[StandingStore]:
+        store = LmdbStanding(tmp_path / "standing")
+        yield store
+        store.close()
+
+
+class TestMemory(StandingSuite):
+    @pytest.fixture
+    def standing(self) -> StandingStore:
+        return MemoryStanding()
+
+
+@contextmanager
+def opened(folder: Path, boot: str = "boot-1", map_octets: int = 1 << 26) -> Iterator[tuple[LmdbStanding, list[str]]]:
+    reports: list[str] = []
+    store = LmdbStanding(folder, reports.append, boot=boot, map_octets=map_octets)
+    try:
+        yield store, reports
+    finally:
+        store.close()
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from gatepost.standing.port import *
+from gatepost.store.lmdb.standing import LmdbStanding
+store = LmdbStanding(Path(sys.argv[1]), boot="boot-1", map_octets=1 << 26)
+"""
+
+
+@contextmanager
+def worker(folder: Path, script: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process on the same folder; it has said "ready" when the block begins."""
+    command = [sys.executable, "-c", WORKER + script, str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+READY = "print('ready', flush=True); sys.stdin.readline()\n"
+
+
+def test_counters_and_facts_survive_a_restart_within_one_boot(tmp_path: Path) -> None:
+    with opened(tmp_path) as (store, _):
+        store.tally([Charge("k", Rate(10, 3600), 7), Note("n", b"v", HOUR)], NOW)
+    with opened(tmp_path) as (store, reports):
+        assert store.tally([Peek("k", Rate(10, 3600)), Noted("n")], NOW) == [Level(True, 7, 0), b"v"]
+        assert reports == []
+
+
+async def test_after_a_reboot_counters_are_thrown_away_unread_and_facts_stay(tmp_path: Path) -> None:
+    with opened(tmp_path) as (store, _):
+        store.tally([Note("n", b"v", HOUR)], NOW)
+        await store.remember("ban", "192.0.2.1", b"why", HOUR)
+    (tmp_path / COUNTERS).write_bytes(os.urandom(8192) * 4)  # reading this could end the process
+    with opened(tmp_path, boot="boot-2") as (store, reports):
+        assert store.tally([Noted("n")], NOW) == [None]
+        assert store.recall("ban", "192.0.2.1", NOW) == b"why"
+        assert reports == []
+
+
+def test_without_a_boot_id_counters_never_outlive_the_processes(tmp_path: Path) -> None:
+    with opened(tmp_path, boot="") as (store, _):
+        store.tally([Note("n", b"v", HOUR)], NOW)
+    with opened(tmp_path, boot="") as (store, _):
+        assert store.tally([Noted("n")], NOW) == [None]
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(os.urandom(65536))
+
+
+def torn_pages(path: Path) -> None:
+    """Every page but the two that describe the file is zeroed, as after a disk that forgot."""
+    octets = bytearray(path.read_bytes())
+    octets[2 * 4096 :] = bytes(len(octets) - 2 * 4096)
+    path.write_bytes(octets)
+
+
+def wild_pointers(path: Path) -> None:
+    """Pages lead far behind the end of the file: reading them is SIGBUS or SIGSEGV."""
+    octets = bytearray(path.read_bytes())
+    for page in range(2, len(octets) // 4096):
+        octets[page * 4096 + 16 : page * 4096 + 400] = b"\xff\x7f" * 192
+    path.write_bytes(octets)
+
+
+def foreign(path: Path) -> None:
+    """A sound LMDB file, but not ours."""
+    path.unlink()
+    with lmdb.open(str(path), subdir=False) as environment, environment.begin(write=True) as txn:
+        txn.put(b"b", b"x")
+
+
+@pytest.mark.parametrize("damage", [noise, torn_pages, wild_pointers, foreign])
+async def test_a_damaged_file_is_set_aside_reported_and_replaced(tmp_path: Path, damage: object) -> None:
+    assert callable(damage)
+    with opened(tmp_path) as (store, _):
+        store.tally([Note(str(n), b"v" * 50, HOUR) for n in range(500)], NOW)
+        for n in range(300):
+            await store.remember("ban", str(n), b"v" * 100, HOUR)
+    damage(tmp_path / FACTS)
+    damaged = (tmp_path / FACTS).read_bytes()
+    with opened(tmp_path) as (store, reports):
+        assert store.recall_all("ban", NOW) == []
+        await store.remember("ban", "192.0.2.1", b"why", HOUR)
+        assert store.tally([Noted("7")], NOW) == [b"v" * 50]  # the other file is none the worse
+    (report,) = reports
+    assert f"{FACTS} is damaged" in report
+    assert "ban add" in report
+    assert (tmp_path / f"{FACTS}.damaged-1").read_bytes() == damaged
+    damage(tmp_path / COUNTERS)
+    with opened(tmp_path) as (store, reports):
+        assert store.tally([Noted("7")], NOW) == [None]
+        assert store.recall("ban", "192.0.2.1", NOW) == b"why"
+    assert len(reports) == 1
+
+
+def test_connections_of_a_killed_process_are_not_counted_by_the_next(tmp_path: Path) -> None:
+    script = "store.tally([Enter('192.0.2.1')] * 3 + [Enter('192.0.2.2')], 0)\n" + READY
+    with opened(tmp_path) as (store, _), worker(tmp_path, script) as process:
+        assert store.tally([Enter("192.0.2.1")], NOW) == [4]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert store.tally([Leave("192.0.2.1")], NOW) == [3]  # nobody has noticed yet
+        with worker(tmp_path, READY):  # its successor
+            assert store.tally([Enter("192.0.2.1"), Enter("192.0.2.2")], NOW) == [1, 1]
+
+
+async def test_connections_of_a_killed_process_without_successor_are_swept(tmp_path: Path) -> None:
+    with opened(tmp_path) as (store, _):
+        with worker(tmp_path, "store.tally([Enter('k')] * 3, 0)\n" + READY):
+            await store.sweep(NOW)
+            assert store.tally([Enter("k")], NOW) == [4]
+        await store.sweep(NOW)
+        assert store.tally([Enter("k")], NOW) == [2]
+
+
+def test_a_process_that_closes_takes_its_connections_along_and_no_others(tmp_path: Path) -> None:
+    script = READY + "store.tally([Enter('k')] * 3, 0); store.close(); print('closed', flush=True)\n"
+    with opened(tmp_path) as (store, _), worker(tmp_path, script) as process:
+        store.tally([Enter("k")], NOW)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "closed\n"
+        assert store.tally([Enter("k")], NOW) == [2]
+
+
+def test_two_processes_count_exactly(tmp_path: Path) -> None:
+    script = (
+        READY
+        + "allowed = sum(store.tally([Charge('k', Rate(3000, 1e9))], 5.0)[0].allowed for _ in range(2000))\n"
+        + "print(allowed, flush=True)\n"
+    )
+    with worker(tmp_path, script) as one, worker(tmp_path, script) as other:
+        for process in (one, other):
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        counts = [int(process.stdout.readline()) for process in (one, other) if process.stdout is not None]
+    assert sum(counts) == 3000
+
+
+def test_a_process_killed_in_the_middle_of_a_write_stops_nobody(tmp_path: Path) -> None:
+    script = "txn = store._counters.begin(write=True); txn.put(b'nhalf', bytes(20))\n" + READY
+    with opened(tmp_path) as (store, _):
+        with worker(tmp_path, script):
+            pass
+        assert store.tally([Note("n", b"v", HOUR), Noted("half"), Noted("n")], NOW) == [None, None, b"v"]
+
+
+def test_the_files_are_opened_with_a_running_process_without_looking_for_damage(tmp_path: Path) -> None:
+    """A command must not throw away what a live worker counts, not even with another boot ID."""
+    with opened(tmp_path) as (store, _):
+        store.tally([Note("n", b"v", HOUR)], NOW)
+        command = [sys.executable, "-c", WORKER.replace("boot-1", "boot-2") + "print(store.tally([Noted('n')], 0))"]
+        said = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+        assert said == "[b'v']\n"
+
+
+async def test_what_was_remembered_is_there_after_a_kill(tmp_path: Path) -> None:
+    script = "import asyncio; asyncio.run(store.remember('grant', 'k', b'v', 2e9))\n" + READY
+    with worker(tmp_path, script):
+        pass
+    with opened(tmp_path) as (store, _):
+        assert store.recall("grant", "k", NOW) == b"v"
+
+
+async def test_facts_are_synced_and_counters_are_not(tmp_path: Path) -> None:
+    with opened(tmp_path) as (store, _):
+        assert store._facts._environment.flags()["sync"] is True
+        assert store._facts._environment.flags()["metasync"] is True
+        counters = store._counters.flags()
+        assert (counters["sync"], counters["writemap"]) == (False, False)
+
+
+def test_a_full_counter_file_makes_room_and_counts_on(tmp_path: Path) -> None:
+    with opened(tmp_path, map_octets=SMALL_MAP) as (store, reports):
+        store.tally([Enter("k")] * 3, NOW)
+        for n in range(50_000):
+            store.tally([Note(f"flood {n}", b"v" * 100, HOUR + n)], NOW)
+        assert store.tally([Noted("flood 49999")], NOW) == [b"v" * 100]
+        assert store.tally([Enter("k")], NOW) == [4]
+        assert "is full" in reports[0]
+        assert store.tally([Noted("flood 0"), Noted("flood 49900")], NOW) == [None, b"v" * 100]
+
+
+async def test_full_facts_give_up_the_greylist_but_no_ban_and_no_grant(tmp_path: Path) -> None:
+    with opened(tmp_path, map_octets=SMALL_MAP) as (store, reports):
+        await store.remember("ban", "192.0.2.1", b"why", HOUR)
+        await store.remember("grant", "192.0.2.1", b"ada", HOUR)
+        flood = (store.remember("greylist", f"flood {n}", b"v" * 100, HOUR + n) for n in range(50_000))
+        await asyncio.gather(*flood)
+        assert store.recall("ban", "192.0.2.1", NOW) == b"why"
+        assert store.recall("grant", "192.0.2.1", NOW) == b"ada"
+        assert store.recall("greylist", "flood 49999", NOW)
+        assert "of greylist were given up" in reports[0]
+
+
+async def test_facts_full_of_bans_are_an_error_that_says_so(tmp_path: Path) -> None:
+    with opened(tmp_path, map_octets=SMALL_MAP) as (store, _):
+        flood = [store.remember("ban", f"flood {n}", b"v" * 100, HOUR) for n in range(50_000)]
+        with pytest.raises(StandingError, match=r"facts.mdb cannot be written .*see that the disk has room"):
+            await asyncio.gather(*flood)
+        assert store.recall("ban", "flood 0", NOW)
+
+
+async def test_the_sweep_removes_what_has_ended_and_nothing_else(tmp_path: Path) -> None:
+    with opened(tmp_path) as (store, _):
+        store.tally([Note(f"{n}", b"v", NOW + n) for n in range(1200)], NOW)
+        store.tally([Charge(f"{n}", Rate(10, 600), 1 + n % 10) for n in range(100)], NOW)
+        store.tally([Enter("k")], NOW)
+        for n in range(20):
+            await store.remember("greylist", f"{n}", b"v", NOW + n)
+        removed = [await store.sweep(NOW + 599) for _ in range(6)]
+        assert sum(removed) == 600 + 90 + 20
+        assert max(removed) <= 1000
+        assert store.tally([Noted("599"), Noted("600"), Enter("k")], 0) == [None, b"v", 2]
+        assert [await store.sweep(NOW + 599) for _ in range(6)] == [0] * 6
+
+
+def test_a_folder_that_cannot_be_used_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StandingError, match="cannot open what is remembered there"):
+        LmdbStanding(tmp_path / "file")
