@@ -38,7 +38,7 @@ Damage = Callable[[str, str], None]
 """Called with the ID of an entry that was set aside, and why."""
 
 
-def _nobody(entry_id: str, reason: str) -> None:
+def ignore_damage(entry_id: str, reason: str) -> None:
     """Damage that nobody asked to hear of."""
 
 
@@ -88,7 +88,7 @@ class SqliteSpool:
         clock: Clock,
         *,
         socket: str = "",
-        on_damage: Damage = _nobody,
+        on_damage: Damage = ignore_damage,
         faults: Faults = no_fault,
     ) -> SqliteSpool:
         """The spool data/spool/NAME, made if it is not there, held until `close` or the end of the process.
@@ -111,7 +111,7 @@ class SqliteSpool:
         settings: SpoolSettings,
         clock: Clock,
         *,
-        on_damage: Damage = _nobody,
+        on_damage: Damage = ignore_damage,
         faults: Faults = no_fault,
     ) -> SqliteSpool:
         """The same with a lock that was taken before; it is released when this fails."""
@@ -151,6 +151,8 @@ class SqliteSpool:
         return cast(list[Entry], leased)
 
     async def settle(self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()) -> None:
+        if not settlements and not new:
+            return
         added = [await self._prepare(entry, content, is_own=True) for entry, content in new]
         octets = sum(prepared.octets for prepared in added)
         await self._submit(partial(self._settle, added, tuple(settlements)), len(added) + len(settlements), octets)

@@ -6,7 +6,7 @@ Not here: the statements that move recipients through their states (`spool_rows`
 from __future__ import annotations
 
 import zlib
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import apsw
 import msgspec
@@ -215,8 +215,3 @@ def use_spool(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA temp_store = memory")
     connection.execute("CREATE TEMP TABLE waiting (destination TEXT PRIMARY KEY, due REAL NOT NULL) WITHOUT ROWID")
     connection.execute("CREATE INDEX temp.waiting_due ON waiting (due)")
-
-
-def rows_of_recipients(rows: list[tuple[apsw.SQLiteValue, ...]]) -> list[RecipientRow]:
-    """Typed rows of `recipient`, as SQLite gave them; `decode_recipient` finds what is no such row."""
-    return cast(list[RecipientRow], rows)
