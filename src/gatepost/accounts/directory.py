@@ -48,6 +48,17 @@ class Directory:
         except AddressError:
             return None
 
+    def account(self, address: str) -> Account | None | Awaitable[Account | None]:
+        """The account whose address that is (a login name as `Login` gives it)."""
+        found = self._store.find(address)
+        if found is None or isinstance(found, FOUND):
+            return found if isinstance(found, Account) else None
+        return self._account_later(found)
+
+    async def _account_later(self, waiting: Awaitable[Found | None]) -> Account | None:
+        found = await waiting
+        return found if isinstance(found, Account) else None
+
     def resolve(self, path: Path) -> Resolution | Awaitable[Resolution]:
         """What `path` means as a recipient.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 
 def then(value: Any, use: Callable[[Any], Any]) -> Any:
@@ -11,7 +11,7 @@ def then(value: Any, use: Callable[[Any], Any]) -> Any:
     return _then_later(value, use) if is_later(value) else use(value)
 
 
-def is_later(value: Any) -> bool:
+def is_later(value: object) -> TypeGuard[Awaitable[Any]]:
     """Whether `value` is still to be awaited."""
     return hasattr(value, "__await__")
 

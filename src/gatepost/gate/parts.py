@@ -30,6 +30,5 @@ class GateParts:
     clock: Clock
     ids: Ids
     secret: bytes
-    trusted: NetworkSet = NetworkSet()
-    relay_networks: NetworkSet = NetworkSet()
-    sasl_mechanisms: tuple[str, ...] = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
+    trusted: NetworkSet
+    relay_networks: NetworkSet

@@ -6,6 +6,7 @@ Not here: what a command does once it is allowed (`intake`, `pickup`), and how s
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -124,10 +125,9 @@ class GateSession:
     def end(self) -> None:
         """The connection is over."""
         if self._counted:
-            try:
+            # The counts of a process end with it, and a failure was told when it was first met.
+            with suppress(StandingError):
                 self.parts.standing.tally([Leave(key) for key in self._counted], self.parts.clock.unix())
-            except StandingError:
-                pass  # the counts of a process end with it, and the failure was told when it was first met
             self._counted = ()
 
     # --- the record ----------------------------------------------------------------------------------------------
@@ -138,7 +138,13 @@ class GateSession:
         if self._client is None:
             self._client = EventClient(self.peer.ip, self.peer.port, tls=facts.tls_version, cipher=facts.tls_cipher)
         return Event(
-            kind, session=self.id, service=facts.service, client=self._client, helo=facts.helo, login=facts.login, **fields
+            kind,
+            session=self.id,
+            service=facts.service,
+            client=self._client,
+            helo=facts.helo,
+            login=facts.login,
+            **fields,
         )
 
     def record(self, event: Event) -> None:

@@ -54,9 +54,14 @@ class AuthDialogue:
         seconds = min(self._settings.auth_delay * self._gate.failures, self._settings.longest_auth_delay)
         if seconds > 0:
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            timer = self._wire.call_later(seconds, lambda: over.done() or over.set_result(None))
+            timer = self._wire.call_later(seconds, lambda: _end(over))
             try:
                 await over
             finally:
                 timer.cancel()
         return reply
+
+
+def _end(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

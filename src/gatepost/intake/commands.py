@@ -29,7 +29,6 @@ from gatepost.policy.verdict import Decision, Evaluated, Verdict
 from gatepost.protocol.smtp.commands import (
     Auth,
     AuthResponse,
-    Bdat,
     Command,
     Data,
     Ehlo,
@@ -250,7 +249,7 @@ class Commands:
         return START_CONTENT
 
     def begin_content(self) -> None:
-        """Content of the transaction follows (a later chunk goes on with the same)."""
+        """Content of the transaction follows; a later chunk goes on where the one before ended."""
         transaction = self._open()
         if transaction.content is None:
             parts = self._session.parts

@@ -23,12 +23,10 @@ from gatepost.ports.wire import Timer, Wire
 from gatepost.protocol.smtp.commands import (
     AuthResponse,
     Command,
-    EndOfChunk,
-    EndOfData,
     Malformed,
     parse_command,
 )
-from gatepost.protocol.smtp.framing import Content, FramingError, Line, Parser
+from gatepost.protocol.smtp.framing import Content, FramingError, Item, Line, Parser
 from gatepost.protocol.smtp.server import Ask, Send, ServerSession, State, Take
 
 log = structlog.get_logger()
@@ -143,7 +141,7 @@ class SmtpSession:
             self._send(protocol.close(SHUTTING_DOWN))
         self._flush()
 
-    def _command(self, item: Line | AuthResponse | EndOfData | EndOfChunk | Malformed) -> Command | Malformed:
+    def _command(self, item: Item) -> Command | Malformed:
         """The command in an item of the parser, noted in the dialogue."""
         if isinstance(item, Line):
             command = parse_command(item.octets, self.dialect)
@@ -154,6 +152,7 @@ class SmtpSession:
             self.dialogue.heard("*" if item.response is None else "(response to the challenge)")
         elif isinstance(item, FramingError):
             self.dialogue.heard(f"({item.reason})")
+        assert not isinstance(item, Content)  # the pump takes it
         return item
 
     def _take(self, command: Command | Malformed) -> None:
@@ -161,9 +160,9 @@ class SmtpSession:
         if isinstance(action, Ask):
             self._run(lambda: self.commands.answer(command), self._answer)
         elif isinstance(action, Take):
-            self.parser.expect_chunk(action.command.octets, action.command.last)
             if self.protocol.takes_content:
                 self.commands.begin_content()
+            self.parser.expect_chunk(action.command.octets, last=action.command.last, begins=action.begins)
         elif isinstance(command, Malformed):
             self._send(Send((self.commands.malformed(command),)))
         else:

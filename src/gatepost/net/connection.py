@@ -57,9 +57,7 @@ class Connection(asyncio.Protocol):
         "_upgrade_task",
     )
 
-    def __init__(
-        self, service: str, tls: TlsForPeers | None, make: DriverFactory, proxied: Peer | None = None
-    ) -> None:
+    def __init__(self, service: str, tls: TlsForPeers | None, make: DriverFactory, proxied: Peer | None = None) -> None:
         self._service = service
         self._tls = tls
         self._make = make
@@ -181,7 +179,9 @@ class Connection(asyncio.Protocol):
     # --- inside --------------------------------------------------------------------------------------------------
 
     async def _upgrade(self) -> None:
-        assert self._transport is not None and self._tls is not None and self._driver is not None
+        assert self._transport is not None
+        assert self._tls is not None
+        assert self._driver is not None
         try:
             # No wait_for around it: the new transport must be stored before anything else of this session runs.
             upgraded = await self._loop.start_tls(
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
             )
         except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
             transport = self._transport
-            self._lost(f"TLS handshake failed: {getattr(error, 'reason', None) or error or type(error).__name__}")
+            self._lost(f"TLS handshake failed: {getattr(error, 'reason', None) or str(error) or type(error).__name__}")
             transport.abort()
             return
         if upgraded is None or self._is_lost:

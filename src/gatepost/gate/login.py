@@ -1,0 +1,260 @@
+"""Logging in, the same for SMTP and POP3: policy before the password is looked at, the exchange, and its record."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from gatepost.accounts.authentication import Candidate, Denied, Login
+from gatepost.accounts.port import AccountsError
+from gatepost.gate.gather import failed_attempt, good_key
+from gatepost.gate.later import is_later, then
+from gatepost.gate.session import Decided, GateSession
+from gatepost.mail.network import is_loopback
+from gatepost.mail.reply import Reply
+from gatepost.policy.facts import AttemptLevels, AuthFacts, Stage
+from gatepost.policy.verdict import Decision, Needs
+from gatepost.protocol.sasl.exchange import ACCEPTED, CANCELLED, MALFORMED, REFUSED, UNAVAILABLE, Exchange
+from gatepost.protocol.sasl.mechanism import (
+    Action,
+    Challenge,
+    Failure,
+    NeedsPassword,
+    NeedsVerifiers,
+    Success,
+)
+from gatepost.protocol.sasl.server import offered_mechanisms as mechanisms_for
+from gatepost.protocol.sasl.server import server_mechanism
+from gatepost.standing.port import StandingError
+
+log = structlog.get_logger()
+
+GOOD_SECONDS: Final = 30 * 86400.0  # how long a network is remembered from which an account logged in
+_NO_FAILURES: Final = AttemptLevels(0.0, 0.0, 0)
+NOT_OFFERED: Final = Reply(504, "5.5.4", "That mechanism is not offered here")
+
+
+class ChallengeStep(msgspec.Struct, frozen=True):
+    """The peer has to answer. text: base64, as it follows `334 ` or `+ `."""
+
+    text: str
+
+
+class LoggedIn(msgspec.Struct, frozen=True):
+    """The peer is `account` (its address); the session's facts say so already."""
+
+    account: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """It is over. delayed: it was a wrong guess, and the answer should wait (each costs more). close: the connection
+    ends."""
+
+    reply: Reply
+    delayed: bool = False
+    close: bool = False
+
+
+Step = ChallengeStep | LoggedIn | Refused
+
+
+def offered_mechanisms(session: GateSession) -> tuple[str, ...]:
+    """The mechanisms to show this peer now: none where a login would be refused anyway (no TLS, no AUTH here)."""
+    if session.facts.login:
+        return ()
+    facts = AuthFacts(session=session.facts, mechanism="", attempts=_NO_FAILURES)
+    decision = session.parts.policy.decide(Stage.AUTH, facts)
+    assert not isinstance(decision, Needs)  # all that AUTH checks read is given
+    return () if decision.verdict is not None else mechanisms_for(_end_point(session))
+
+
+class LoginAttempt:
+    """One AUTH exchange."""
+
+    def __init__(self, session: GateSession, mechanism: str) -> None:
+        self._session = session
+        self._mechanism = mechanism
+        self._exchange: Exchange | None = None
+        self._name = ""
+        self._login: Login | None = None
+        self._denied: Denied | None = None
+        self._candidate: Candidate | None = None
+
+    def begin(self, initial: bytes | None) -> Any:
+        """The first step (or an awaitable of it). initial: the decoded initial response, None without one."""
+        facts = AuthFacts(
+            session=self._session.facts, mechanism=self._mechanism, failures_in_session=self._session.failures
+        )
+        return then(self._session.decide(Stage.AUTH, facts), lambda decided: self._allowed(decided, initial))
+
+    def respond(self, response: bytes | None) -> Any:
+        """The step after the peer's answer; None: it cancelled."""
+        assert self._exchange is not None  # a challenge came before
+        return self._follow(self._exchange.respond(response))
+
+    def with_password(self, name: str, password: str) -> Any:
+        """The only step of a login whose name and password are at hand."""
+
+        async def check() -> Step:
+            try:
+                found = await self._session.parts.authenticator.password(name, password)
+            except AccountsError as error:
+                return unavailable(error)
+            if isinstance(found, Login):
+                return await accept(self._session, found, self._mechanism)
+            return await reject(self._session, found, self._mechanism, name)
+
+        return self._with_name(name, check)
+
+    def _allowed(self, decided: Decided, initial: bytes | None) -> Any:
+        decision, _ = decided
+        if decision.verdict is not None:
+            return self._policy_refusal(decision)
+        mechanism = server_mechanism(
+            self._mechanism, nonce=secrets.token_urlsafe(24), end_point=_end_point(self._session)
+        )
+        if mechanism is None:
+            return Refused(NOT_OFFERED)
+        self._exchange = Exchange(mechanism)
+        return self._follow(self._exchange.begin(initial))
+
+    def _follow(self, action: Action) -> Any:
+        match action:
+            case Challenge():
+                return ChallengeStep(base64.b64encode(action.data).decode("ascii"))
+            case NeedsPassword():
+                return self._with_name(action.name, lambda: self._check(action))
+            case NeedsVerifiers():
+                return self._with_name(action.name, lambda: self._supply(action))
+            case Success():
+                return self._succeeded(action)
+            case Failure():
+                return self._failed(action)
+
+    def _with_name(self, name: str, go_on: Any) -> Any:
+        """The name is known now: may it be tried at all? Refused before anything is hashed."""
+        self._name = name
+        facts = AuthFacts(
+            session=self._session.facts,
+            mechanism=self._mechanism,
+            name=name,
+            failures_in_session=self._session.failures,
+        )
+
+        def decided(result: Decided) -> Any:
+            decision, _ = result
+            return go_on() if decision.verdict is None else self._policy_refusal(decision)
+
+        return then(self._session.decide(Stage.AUTH, facts), decided)
+
+    async def _check(self, asked: NeedsPassword) -> Step:
+        assert self._exchange is not None  # it asked
+        try:
+            found = await self._session.parts.authenticator.password(asked.name, asked.password)
+            if isinstance(found, Login):
+                self._login = found
+            else:
+                self._denied = found
+            return await self._next(self._exchange.checked(isinstance(found, Login)))
+        except AccountsError as error:
+            return unavailable(error)
+
+    async def _supply(self, asked: NeedsVerifiers) -> Step:
+        assert self._exchange is not None  # it asked
+        try:
+            self._candidate = await self._session.parts.authenticator.candidate(asked.name)
+            return await self._next(self._exchange.supply(self._candidate.verifiers))
+        except AccountsError as error:
+            return unavailable(error)
+
+    async def _next(self, action: Action) -> Step:
+        step = self._follow(action)
+        result: Step = await step if is_later(step) else step
+        return result
+
+    async def _succeeded(self, success: Success) -> Step:
+        if success.matched is not None and self._candidate is not None:
+            found = await self._session.parts.authenticator.confirm(self._candidate, success.matched)
+            if isinstance(found, Denied):
+                return await reject(self._session, found, self._mechanism)
+            self._login = found
+        assert self._login is not None  # a mechanism succeeds after `checked(True)` or with a candidate only
+        return await accept(self._session, self._login, self._mechanism)
+
+    async def _failed(self, failure: Failure) -> Step:
+        if failure.kind == "cancelled":
+            return Refused(CANCELLED)
+        if failure.kind == "malformed" and not self._name:
+            return Refused(MALFORMED)
+        denied = self._denied
+        if denied is None:
+            recorded = await self._session.parts.authenticator.recorded_name(failure.name or self._name)
+            denied = Denied(recorded, failure.reason)
+        return await reject(self._session, denied, self._mechanism, self._name)
+
+    def _policy_refusal(self, decision: Decision) -> Refused:
+        """A login that is not even tried; one that names an account is on the record."""
+        verdict = decision.verdict
+        assert verdict is not None  # the caller saw it
+        self._session.note(decision)
+        reply = verdict.reply.with_id(self._session.id)
+        return Refused(reply, close=verdict.close)
+
+
+async def password_login(session: GateSession, name: str, password: str, mechanism: str) -> LoggedIn | Refused:
+    """A login that came without an exchange (POP3's USER and PASS)."""
+    attempt = LoginAttempt(session, mechanism)
+    step = attempt.with_password(name, password)
+    result: LoggedIn | Refused = await step if is_later(step) else step
+    return result
+
+
+async def accept(session: GateSession, login: Login, mechanism: str) -> LoggedIn:
+    """`login` is this session's from now on, and on the record. Raises RecordError."""
+    address = login.account.address
+    session.know(login=address, auth_mechanism=mechanism)
+    details = {"mechanism": mechanism}
+    if login.credential:
+        details["app_password"] = login.credential
+    session.record(session.event("auth", reply=str(ACCEPTED), details=details))
+    parts, ip = session.parts, session.peer.ip
+    if ip and not is_loopback(ip):
+        now = parts.clock.unix()
+        key = good_key(address, ip)
+        known = parts.standing.recall("good", key, now)
+        if (await known if is_later(known) else known) is None:
+            # The role goes with it: an administrator's address is not banned for a day.
+            value = f"{login.account.role or 'user'} {now:.0f}".encode()
+            await parts.standing.remember("good", key, value, now + GOOD_SECONDS)
+    return LoggedIn(address)
+
+
+async def reject(session: GateSession, denied: Denied, mechanism: str, tried: str = "") -> Refused:
+    """A failed login: counted, recorded, and answered after a while. Raises RecordError."""
+    session.failures += 1
+    parts = session.parts
+    try:
+        counted = parts.standing.tally(failed_attempt(session, tried or denied.name), parts.clock.unix())
+        if is_later(counted):
+            await counted
+    except StandingError as error:
+        log.error("failed login not counted", error=str(error))
+    event_id = parts.ids.new()
+    reply = REFUSED.with_id(event_id)
+    details = {"mechanism": mechanism, "tried": denied.name, "reason": denied.reason, "failures": session.failures}
+    session.record(session.event("auth", id=event_id, reply=str(reply), details=details))
+    return Refused(reply, delayed=True)
+
+
+def unavailable(error: AccountsError) -> Refused:
+    """Accounts cannot be read: nobody's failure."""
+    log.error("accounts cannot be read", error=str(error))
+    return Refused(UNAVAILABLE)
+
+
+def _end_point(session: GateSession) -> bytes:
+    return session.tls.end_point if session.tls else b""
