@@ -31,6 +31,7 @@ _TITLES: Final[Mapping[str, str]] = {
 }
 # By RFC 3463 code without its class digit; what is not here is told by its subject (the second digit) alone.
 _MEANINGS: Final[Mapping[str, str]] = {
+    "0.0": "The postmaster of this server has given the message up. Ask there for the reason.",
     "1.0": "The address was refused. Check its spelling, or ask the recipient for the right one.",
     "1.1": "There is no such mailbox. Check the spelling before the @, or ask the recipient for the right address.",
     "1.2": "The domain after the @ does not exist or takes no mail. Check its spelling.",

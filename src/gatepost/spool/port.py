@@ -72,8 +72,9 @@ class SpoolStore(Protocol):
         """Prefix and content, in pieces of at most 256 KiB. Raises SpoolError when it is damaged or missing."""
         ...
 
-    async def next_due(self) -> float | None:
-        """When the next recipient is due that is not leased or held; None for never."""
+    async def next_due(self, exclude: Collection[str] = ()) -> float | None:
+        """When the next recipient is due that is not leased or held, destinations in `exclude` left out; None for
+        never."""
         ...
 
     async def change(self, entry_id: str, action: str, now: float) -> bool:
