@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatepost.accounts.addresses import domain_of, key_of, parse_key, path_of, same_or_detail, without_detail
 from gatepost.mail.address import AddressError, Path
@@ -25,7 +27,18 @@ def test_an_address_has_one_key_however_it_is_written(text: str, key: str) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ada", "@example.org", "ada@", "ada@-x.example", 'a"b@example.org', "a\r\nb@example.org"]
+    "text",
+    [
+        "",
+        "ada",
+        "@example.org",
+        "ada@",
+        "ada@-x.example",
+        'a"b@example.org',
+        "a\r\nb@example.org",
+        "\udcff@example.org",
+        "a@\udcff.example",
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(AddressError):
@@ -59,3 +72,12 @@ def test_a_detail_is_what_follows_the_first_plus(key: str, user: str | None) -> 
 
 def test_a_path_keeps_the_letter_case_that_other_servers_may_need() -> None:
     assert path_of("Bob@Far.example") == Path("Bob", "far.example")
+
+
+@given(st.text(max_size=20), st.sampled_from(["", "@example.org", "@bücher.example"]), st.booleans())
+def test_no_text_raises_anything_else_and_every_key_is_its_own(text: str, domain: str, catch_all: bool) -> None:
+    try:
+        key = parse_key(text + domain, catch_all=catch_all)
+    except AddressError:
+        return
+    assert parse_key(key, catch_all=catch_all) == key

@@ -32,6 +32,8 @@ def without_detail(key: str) -> str | None:
 
 def path_of(text: str) -> Path:
     """The path that a key, or an address as a person writes it, stands for. Raises AddressError."""
+    if any("\ud800" <= character <= "\udfff" for character in text):  # octets of a command line that were no UTF-8
+        raise AddressError("the address is no text")
     try:
         return parse_mailbox(text)
     except AddressError:

@@ -168,9 +168,11 @@ def talk(client: ScramClient, server: ScramSha256, verifiers: list[Kept]) -> Act
     return action
 
 
-def scram_client(password: str, mechanisms: list[str], end_point: bytes = b"") -> ScramClient:
+def scram_client(
+    password: str, mechanisms: list[str], end_point: bytes = b"", name: str = "ada@example.org"
+) -> ScramClient:
     binding = ("tls-server-end-point", end_point) if end_point else None
-    return ScramClient(mechanisms, "ada@example.org", password, channel_binding=binding)
+    return ScramClient(mechanisms, name, password, channel_binding=binding)
 
 
 @pytest.mark.parametrize("password", ["correct horse", "pässwörd,=", "a" * 200, "\u00a0x", "\u2168"])
