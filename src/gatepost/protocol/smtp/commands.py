@@ -375,6 +375,8 @@ _MECHANISM: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_MECHANISM_CHARACTERS}}}"
 
 
 def _base64(text: bytes) -> bytes | None:
+    if len(text) % 4:
+        return None  # binascii lets "QUJD=" pass
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
