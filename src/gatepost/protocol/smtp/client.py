@@ -170,7 +170,7 @@ class ClientSession:
         raw = self._parser.next()
         if raw is None:
             return None
-        step, recipient = self._outstanding.popleft() if self._outstanding else (None, -1)
+        step, recipient = self._outstanding[0] if self._outstanding else (None, -1)
         reply = parse_reply(raw, enhanced=step not in _NO_ENHANCED_CODE)
         if reply.code == 421:  # at any time (RFC 5321 §3.8): the peer closes, nothing else will be answered
             self.state, self.closed_by = State.CLOSED, reply
@@ -180,6 +180,7 @@ class ClientSession:
             raise ProtocolError(f"the peer answers what was not asked: {str(reply)[:60]}")
         if reply.code < 400:
             self._check_class(step, reply)
+        self._outstanding.popleft()
         if step is Step.EHLO and reply.is_positive:
             self.offer = parse_offer(raw)
         elif step is Step.HELO and reply.is_positive:

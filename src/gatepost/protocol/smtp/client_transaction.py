@@ -191,6 +191,7 @@ class Transaction:
         if self._has_content or (self._session.state is not State.DATA and (not self._chunked or self.is_refused)):
             return None
         if not self.is_refused:
+            self._at = "data"
             return SendContent(self._chunked)
         if self._session.lmtp:  # RFC 2033 §4.2 wants 503 here, and does not say how often the dot would be answered
             raise ProtocolError("the peer asks for content without a recipient")
