@@ -27,8 +27,8 @@ from gatepost.policy.checks import (
 CHECKS: Final[tuple[Check, ...]] = (
     client_connections.CHECK,
     helo_name.CHECK,
+    command_allowed.CHECK,  # first: a peer told to start TLS for AUTH should find AUTH there
     tls_required.CHECK,
-    command_allowed.CHECK,
     auth_required.CHECK,
     auth_attempts.CHECK,
     sender_syntax.CHECK,

@@ -1,0 +1,344 @@
+"""A server's intake on fakes: a wire that a test types on, and everything behind it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import textwrap
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tests.accounts.memory import MemoryAccounts
+from tests.support.clock import HandClock
+from tests.support.memory_standing import MemoryStanding
+
+from gatepost.accounts.authentication import Authenticator
+from gatepost.accounts.credentials import with_password
+from gatepost.accounts.directory import Directory
+from gatepost.accounts.model import Account, Alias, Domain, Found, MailingList
+from gatepost.audit.event import Event, RecordError
+from gatepost.gate.parts import GateParts
+from gatepost.intake.parts import IntakeParts
+from gatepost.intake.session import SmtpSession
+from gatepost.intake.settings import IntakeSettings, ListenerSettings
+from gatepost.mail.address import parse_mailbox
+from gatepost.mail.ids import make_id
+from gatepost.mail.network import NetworkSet
+from gatepost.policy.check import CheckSettings
+from gatepost.policy.engine import Policy
+from gatepost.policy.registry import CHECKS
+from gatepost.ports.wire import Peer, PeerTls
+from gatepost.spool.model import Entry, NewEntry, Settlement
+from gatepost.spool.port import Content, SpoolError, SpoolFullError
+
+PASSWORD = "correct horse battery"
+ID = re.compile(r" \([0-9A-HJKMNP-TV-Z]{26}\)")
+
+
+class MemoryContent:
+    def __init__(self, room: int) -> None:
+        self.pieces: list[bytes] = []
+        self.is_finished = self.is_discarded = False
+        self._room = room
+
+    @property
+    def octets(self) -> int:
+        return sum(len(piece) for piece in self.pieces)
+
+    def write(self, octets: bytes) -> None:
+        if self.octets + len(octets) > self._room:
+            raise SpoolFullError("no room")
+        self.pieces.append(octets)
+
+    def finish(self) -> None:
+        self.is_finished = True
+
+    def discard(self) -> None:
+        self.is_discarded = True
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+
+
+class MemorySpool:
+    """Keeps entries in a dict; `room` and `fails` are for bad days."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[NewEntry, bytes]] = {}
+        self.contents: list[MemoryContent] = []
+        self.room = 1 << 40
+        self.fails: SpoolError | None = None
+        self.hold: asyncio.Event | None = None
+
+    def new_content(self) -> MemoryContent:
+        self.contents.append(MemoryContent(self.room))
+        return self.contents[-1]
+
+    async def add(self, entry: NewEntry, content: Content) -> None:
+        assert isinstance(content, MemoryContent)
+        assert content.is_finished
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.fails is not None:
+            raise self.fails
+        self.entries[entry.id] = (entry, b"".join(content.pieces))
+
+    async def lease(
+        self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
+    ) -> list[Entry]:
+        raise NotImplementedError
+
+    async def settle(self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()) -> None:
+        raise NotImplementedError
+
+    def read(self, entry_id: str) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    async def next_due(self) -> float | None:
+        return None
+
+    async def change(self, entry_id: str, action: str, now: float) -> bool:
+        assert action == "drop"
+        return self.entries.pop(entry_id, None) is not None
+
+    async def close(self) -> None:
+        pass
+
+    @property
+    def only(self) -> tuple[NewEntry, bytes]:
+        """The one entry there is."""
+        (entry,) = self.entries.values()
+        return entry
+
+
+class ListRecorder:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.fails = False
+
+    def record(self, event: Event) -> None:
+        if self.fails:
+            raise RecordError("the disk is full")
+        self.events.append(event)
+
+    def of(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event.kind == kind]
+
+
+class CountingIds:
+    def __init__(self) -> None:
+        self._last = 0
+
+    def new(self) -> str:
+        self._last += 1
+        return make_id(1_764_000_000_000, self._last)
+
+
+class FakeTimer:
+    def __init__(self, due: float, callback: Callable[[], None]) -> None:
+        self.due, self.callback, self.is_cancelled = due, callback, False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class FakeWire:
+    """What the driver writes is in `written`; TLS starts when the test says so."""
+
+    def __init__(self, peer: Peer, clock: HandClock, tls: PeerTls | None, has_certificate: bool) -> None:
+        self.peer = peer
+        self.tls = tls
+        self.written: list[bytes] = []
+        self.is_closed = self.is_paused = self.is_upgrading = False
+        self._clock = clock
+        self._has_certificate = has_certificate
+        self.timers: list[FakeTimer] = []
+
+    @property
+    def can_start_tls(self) -> bool:
+        return self._has_certificate and self.tls is None
+
+    def write(self, octets: bytes) -> None:
+        assert not self.is_upgrading, "nothing may be written while TLS is being started"
+        if not self.is_closed:
+            self.written.append(octets)
+
+    async def drained(self) -> None:
+        pass
+
+    def pause(self) -> None:
+        self.is_paused = True
+
+    def resume(self) -> None:
+        self.is_paused = False
+
+    def start_tls(self, ready: bytes) -> None:
+        self.write(ready)
+        self.is_upgrading = True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    abort = close
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> FakeTimer:
+        self.timers.append(FakeTimer(self._clock.at + seconds, callback))
+        return self.timers[-1]
+
+    def take(self) -> bytes:
+        octets = b"".join(self.written)
+        self.written.clear()
+        return octets
+
+
+class Desk:
+    """One server: example.org with ada, bob, an alias, a list and the catch-all domain catch.example."""
+
+    def __init__(
+        self,
+        *,
+        policy: dict[str, CheckSettings] | None = None,
+        trusted: Sequence[str] = (),
+        relay_networks: Sequence[str] = (),
+        accounts: MemoryAccounts | None = None,
+        settings: IntakeSettings | None = None,
+        size_limit: int = 50 * 2**20,
+    ) -> None:
+        self.clock = HandClock()
+        self.recorder = ListRecorder()
+        self.spool = MemorySpool()
+        self.standing = MemoryStanding()
+        self.accounts = accounts or MemoryAccounts(*standard_accounts())
+        self.notified = 0
+        names = ("example.org", "catch.example", "inner.example")
+        domains = {name: Domain(name) for name in names}
+        domains["inner.example"] = Domain("inner.example", "smtp://192.0.2.99:25")
+        self.executor = ThreadPoolExecutor(1)
+        gate = GateParts(
+            hostname="mx.example.org",
+            policy=Policy(CHECKS, policy),
+            directory=Directory(domains, self.accounts, "mx.example.org", parse_mailbox("ada@example.org")),
+            authenticator=Authenticator(self.accounts, self.executor, self.clock, b"secret"),
+            standing=self.standing,
+            recorder=self.recorder,
+            clock=self.clock,
+            ids=CountingIds(),
+            secret=b"secret",
+            trusted=NetworkSet(trusted),
+            relay_networks=NetworkSet(relay_networks),
+        )
+        self.parts = IntakeParts(
+            gate=gate,
+            spool=self.spool,
+            settings=settings or IntakeSettings(auth_delay=0.0),
+            notify=self._notify,
+            size_limit=size_limit,
+            recipient_limits={"mx": 100, "submission": 1000, "submissions": 1000},
+        )
+
+    def _notify(self) -> None:
+        self.notified += 1
+
+    def connect(
+        self,
+        service: str = "mx",
+        ip: str = "192.0.2.7",
+        *,
+        tls: bool = False,
+        certificate: bool = True,
+        xclient: bool = False,
+        user: str = "",
+    ) -> Client:
+        peer = Peer(ip, 40112 if ip else 0, service, user=user)
+        state = PeerTls("TLSv1.3", "TLS_AES_256_GCM_SHA384", b"end point") if tls else None
+        wire = FakeWire(peer, self.clock, state, certificate)
+        session = SmtpSession(wire, self.parts, ListenerSettings(xclient=xclient))
+        client = Client(self, session, wire)
+        session.connection_made()
+        return client
+
+    def close(self) -> None:
+        self.executor.shutdown(wait=False)
+
+
+class Client:
+    """The peer's side: says octets, reads replies (IDs taken out)."""
+
+    def __init__(self, desk: Desk, session: SmtpSession, wire: FakeWire) -> None:
+        self.desk, self.session, self.wire = desk, session, wire
+
+    async def say(self, octets: bytes) -> list[str]:
+        """Send octets and read the lines that come back."""
+        self.session.data_received(octets)
+        return await self.read()
+
+    async def read(self) -> list[str]:
+        """The lines that were written, when the session waits for nothing but us."""
+        while (task := self.session._task) is not None:
+            await asyncio.wait([task], timeout=5)
+        return ID.sub("", self.wire.take().decode("ascii")).splitlines()
+
+    async def line(self, text: str) -> str:
+        """Send a line; the reply's lines joined by a newline."""
+        return "\n".join(await self.say(text.encode() + b"\r\n"))
+
+    async def start_tls(self) -> None:
+        """The handshake that STARTTLS asked for succeeds."""
+        assert self.wire.is_upgrading
+        self.wire.is_upgrading = False
+        self.wire.tls = PeerTls("TLSv1.3", "TLS_AES_256_GCM_SHA384", b"end point")
+        self.session.tls_started()
+
+    def hang_up(self, reason: str = "") -> None:
+        self.wire.is_closed = True
+        self.session.connection_lost(reason)
+
+
+async def talk(transcript: str, desk: Desk | None = None, **peer: Any) -> Desk:
+    """Play a transcript: `C:` lines are sent, `S:` lines must come back, in this order.
+
+    `S: 250-...` lines are compared one by one; `S: 250*` takes a whole reply that begins so; `(TLS)` is a handshake.
+    """
+    desk = desk or Desk()
+    client = desk.connect(**peer)
+    waiting = await client.read()
+    for raw in textwrap.dedent(transcript).strip().splitlines():
+        side, _, text = raw.partition(" ")
+        if side == "C:":
+            assert waiting == [], f"before {raw!r} the server said also {waiting}"
+            waiting = await client.say(text.encode() + b"\r\n")
+        elif side == "S:":
+            assert waiting, f"{raw!r} was expected, and nothing came"
+            if text.endswith("*"):
+                assert waiting[0].startswith(text[:-1]), f"{raw!r} was expected, and {waiting[0]!r} came"
+                while waiting.pop(0)[3:4] == "-":
+                    pass
+            else:
+                assert waiting.pop(0) == text
+        elif raw == "(TLS)":
+            await client.start_tls()
+        else:
+            raise AssertionError(f"not a line of a transcript: {raw!r}")
+    assert waiting == []
+    client.hang_up()
+    return desk
+
+
+_ACCOUNTS: list[Found] = []
+
+
+def standard_accounts() -> list[Found]:
+    """Made once: a password hash takes 20 ms."""
+    if not _ACCOUNTS:
+        _ACCOUNTS.extend(
+            [
+                with_password(Account("ada@example.org"), PASSWORD, 0.0),
+                with_password(Account("bob@example.org"), PASSWORD, 0.0),
+                Alias("info@example.org", ("ada@example.org", "bob@example.org")),
+                Alias("@catch.example", ("ada@example.org",)),
+                MailingList("team@example.org", ("ada@example.org", "far@example.net"), ("bob@example.org",)),
+            ]
+        )
+    return list(_ACCOUNTS)
