@@ -1,0 +1,60 @@
+"""Finds the configuration file, and the little of it that a program may want which cannot read the whole.
+
+Kept apart from `config.read`, so that commands in a hurry (`sendmail`) load little.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from gatepost.config.document import read_document
+from gatepost.config.problem import ConfigError, Problem, Problems, Wrong
+from gatepost.config.texts import file_in, read_hostname
+
+FILE_NAME: Final = "gatepost.toml"
+VARIABLE: Final = "GATEPOST_CONFIG"
+SYSTEM_FILE: Final = Path("/etc/gatepost/gatepost.toml")
+DATA: Final = Path("/var/lib/gatepost")
+"""Where the data folder is when the configuration does not say."""
+
+
+def find_config(explicit: Path | None = None, environment: Mapping[str, str] = os.environ) -> Path:
+    """The file to read: `explicit` (--config), $GATEPOST_CONFIG, ./gatepost.toml, /etc/gatepost/gatepost.toml.
+
+    What is named is taken as it is, there or not: reading it tells. Raises ConfigError when nothing is named or found.
+    """
+    if explicit is not None:
+        return explicit
+    if environment.get(VARIABLE):
+        return Path(environment[VARIABLE])
+    for file in (Path(FILE_NAME), SYSTEM_FILE):
+        if file.is_file():
+            return file
+    found = f"there is no configuration: neither {FILE_NAME} in this folder nor {SYSTEM_FILE}"
+    advice = f'name one with --config or ${VARIABLE}, or write one with "gatepost init --hostname HOST --domain DOMAIN"'
+    raise ConfigError((Problem(SYSTEM_FILE, 0, "", found, advice),))
+
+
+def locate(file: Path) -> tuple[str, Path]:
+    """(hostname, data folder) of `file`, without a look at anything else: its secrets may be closed to the caller.
+
+    Raises ConfigError for what is wrong with these two.
+    """
+    file = Path(os.path.abspath(file))
+    document, lines = read_document(file)
+    problems = Problems(file, lines)
+    hostname, data = "", DATA
+    try:
+        hostname = read_hostname(document.get("hostname"))
+    except Wrong as wrong:
+        problems.wrong(("hostname",), wrong)
+    try:
+        data = file_in(file.parent, document.get("data", str(DATA)))
+    except Wrong as wrong:
+        problems.wrong(("data",), wrong)
+    if problems.errors:
+        raise ConfigError(tuple(problems.errors))
+    return hostname, data

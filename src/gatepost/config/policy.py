@@ -1,0 +1,151 @@
+"""The tables of checks: `[policy."client.connections"]`, with the keys that the check's own settings declare."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from pydantic import BaseModel, PlainValidator, create_model
+
+from gatepost.config.problem import Location, Problems, Wrong, show
+from gatepost.config.schema import POLICY, Table
+from gatepost.config.tables import read_table
+from gatepost.config.texts import (
+    Count,
+    DurationText,
+    NetworkText,
+    RateText,
+    SizeText,
+    Switch,
+    choice,
+    counted,
+    read_text,
+)
+from gatepost.mail.units import Quota
+from gatepost.policy.check import Check, CheckSettings
+from gatepost.policy.facts import Stage
+from gatepost.policy.registry import CHECKS
+
+BY_NAME: Final[Mapping[str, Check]] = {check.name: check for check in CHECKS}
+LATER: Final = frozenset({
+    "client.access", "client.banned", "client.rate", "client.pregreet", "client.dnsbl", "client.reverse",
+    "client.network", "command.budget", "expn.scope", "sender.domain", "sender.callout", "sender.local", "sender.spf",
+    "sender.rate", "recipient.domain", "recipient.harvest", "recipient.quota", "recipient.list", "greylist",
+    "recipient.rate", "content.dkim", "content.arc", "content.dmarc", "content.from", "content.attachments",
+    "content.scan", "content.sealed",
+}) - BY_NAME.keys()  # fmt: skip
+"""Checks that the manual of a later version describes."""
+_SEEN_BY_POP3: Final = frozenset({Stage.CONNECT, Stage.AUTH})
+_UNITS: Final[Mapping[str, Any]] = {"duration": DurationText, "size": SizeText, "network": NetworkText}
+
+
+def read_policy(document: object, problems: Problems, folder: Path) -> dict[str, CheckSettings]:
+    """The settings of every check that has a table. Both `[policy."a.b"]` and `[policy.a.b]` are taken."""
+    if not isinstance(document, dict):
+        problems.error(
+            (POLICY,), f"{show(document)} is not a table", 'write [policy."CHECK"], and the settings below it'
+        )
+        return {}
+    found: dict[str, CheckSettings] = {}
+    for name, at, value in _tables(document):
+        check = BY_NAME.get(name)
+        if check is None:
+            problems.wrong(at, _unknown(name))
+        elif name in found:
+            problems.error(at, "this check has two tables", "put its settings into one of them")
+        elif (settings := _settings(check, value, at, problems, folder)) is not None:
+            found[name] = settings
+    return found
+
+
+def _tables(document: dict[str, Any]) -> Iterator[tuple[str, Location, object]]:
+    """Each check's table: its name, where it stands, and what it holds."""
+    for name, value in document.items():
+        inner = [f"{name}.{key}" for key in value] if isinstance(value, dict) else []
+        if name not in BY_NAME and name not in LATER and _is_group(name) and inner:
+            for dotted, key in zip(inner, value, strict=True):
+                yield dotted, (POLICY, name, key), value[key]
+        else:
+            yield name, (POLICY, name), value
+
+
+def _is_group(name: str) -> bool:
+    return any(check.startswith(f"{name}.") for check in (*BY_NAME, *LATER))
+
+
+def _unknown(name: str) -> Wrong:
+    if name in LATER:
+        return Wrong("this check is not available in this version", "remove the table")
+    close = difflib.get_close_matches(name, BY_NAME, 1)
+    hint = f'did you mean [policy."{close[0]}"]?' if close else '"gatepost policy list" shows those that there are'
+    return Wrong("there is no such check", hint)
+
+
+def _settings(check: Check, value: object, at: Location, problems: Problems, folder: Path) -> CheckSettings | None:
+    table = read_table(model_of(type(check.settings)), value, at, problems, folder)
+    if table is None:
+        return None
+    given = {name: _frozen(getattr(table, name)) for name in table.model_fields_set}
+    before = len(problems.errors)
+    if not check.optional:
+        for key in ("mode", "services"):
+            if key in given and given[key] != "enforce":
+                problems.error((*at, key), f"{check.name} cannot be switched off or narrowed", f"remove {key}")
+    elif given.get("services") == ():
+        problems.error(
+            (*at, "services"), "the list is empty, so the check would run nowhere", 'write mode = "off" instead'
+        )
+    elif not any(step.stage in _SEEN_BY_POP3 for step in check.steps):
+        for place, service in enumerate(given.get("services", ())):
+            if service in ("pop3", "pop3s"):
+                problems.error(
+                    (*at, "services", place), f"{check.name} has nothing to decide on {service}", "remove it"
+                )
+    return msgspec.structs.replace(check.settings, **given) if len(problems.errors) == before else None
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+@cache
+def model_of(settings: type[msgspec.Struct]) -> type[BaseModel]:
+    """The model of a settings value: the same keys, written as an administrator writes them."""
+    hints = get_type_hints(settings, include_extras=True)
+    fields: dict[str, Any] = {name: (_typed(hint), None) for name, hint in hints.items()}
+    return create_model(f"{settings.__module__.rpartition('.')[2]}.{settings.__name__}", __base__=Table, **fields)
+
+
+def _typed(hint: Any) -> Any:
+    """The type that reads what `hint` declares. Raises TypeError for one that nobody can write in TOML."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _annotated(*arguments)
+    if origin is Literal:
+        return Annotated[str, PlainValidator(choice(arguments))]
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return list[_typed(arguments[0])]  # type: ignore[misc]
+    if origin in (Union, types.UnionType) and type(None) in arguments:
+        return _typed(next(argument for argument in arguments if argument is not type(None)))  # TOML has no null
+    plain = {bool: Switch, int: Count, Quota: RateText, str: Annotated[str, PlainValidator(_read_text)]}
+    if hint not in plain:
+        raise TypeError(f"{hint} has no form in the configuration; see gatepost.mail.units for those that have")
+    return plain[hint]
+
+
+def _annotated(hint: Any, *extras: Any) -> Any:
+    for extra in extras:
+        if isinstance(extra, str) and extra in _UNITS:
+            return _UNITS[extra]
+        if isinstance(extra, msgspec.Meta) and hint is int and extra.ge is not None:
+            return Annotated[int, PlainValidator(counted(int(extra.ge)))]
+    return _typed(hint)
+
+
+def _read_text(value: object) -> str:
+    return read_text(value, "write a text in quotes")

@@ -1,0 +1,178 @@
+"""The tables and keys of gatepost.toml and their types, one model for each table.
+
+A key that is absent from the file has the default that stands here, or the one of the part that it is for (`None`).
+Not here: what several keys mean together (`config.checked`), and the tables of checks, whose keys the checks declare
+(`config.policy`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, PlainValidator
+
+from gatepost.config.listen import SERVICES, UNBUILT_SERVICES, Address, read_address
+from gatepost.config.locate import DATA
+from gatepost.config.texts import (
+    Count,
+    DurationText,
+    FileName,
+    HostnameText,
+    IpText,
+    NetworkText,
+    ResolverText,
+    SecretText,
+    SizeText,
+    Switch,
+    UserText,
+    choice,
+    counted,
+    next_hop,
+    read_mailbox,
+)
+from gatepost.delivery.settings import HopUrl
+from gatepost.mail.address import Path as MailPath
+
+MAX_WORKERS: Final = 256
+LEAST_RECIPIENTS: Final = 100  # RFC 5321 §4.5.3.1.8
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+
+
+class Table(BaseModel):
+    """What all tables have in common: unknown keys are errors, and nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Top(Table):
+    """What stands before the first table."""
+
+    hostname: HostnameText
+    data: FileName = DATA
+    user: UserText = ""
+    trusted: list[NetworkText] = list(LOOPBACK)
+    postmaster: Annotated[MailPath | None, PlainValidator(read_mailbox)] = None
+    workers: Annotated[int, PlainValidator(counted(1, MAX_WORKERS))] = 0
+
+
+class Listen(Table):
+    """`[[listen]]`"""
+
+    address: Annotated[Address, PlainValidator(read_address)]
+    service: Annotated[str, PlainValidator(choice(SERVICES, UNBUILT_SERVICES))]
+    proxy_protocol: Switch = False
+    xclient: Switch = False
+
+
+class CertificateTable(Table):
+    """`[[tls.sni]]`: a further certificate, for the names that stand in it."""
+
+    certificate: FileName
+    key: FileName
+
+
+class Tls(Table):
+    """`[tls]`"""
+
+    certificate: FileName = Path()
+    key: FileName = Path()
+    sni: list[CertificateTable] = []
+
+
+class DomainTable(Table):
+    """`[domain."example.org"]`"""
+
+    relay_to: Annotated[HopUrl | None, PlainValidator(next_hop(("smtp", "smtps", "lmtp"), ("http", "https")))] = None
+
+
+class Relay(Table):
+    """`[relay]`"""
+
+    networks: list[NetworkText] = []
+    smarthost: Annotated[HopUrl | None, PlainValidator(next_hop(("smtp", "smtps"), login=True))] = None
+    smarthost_password: SecretText = ""
+
+
+class RouteTable(Table):
+    """`[route."partner.example"]`"""
+
+    to: Annotated[HopUrl, PlainValidator(next_hop(("smtp", "smtps", "lmtp")))]
+    tls: Annotated[str, PlainValidator(choice(("may", "encrypt", "verify"), ("dane",)))] = "may"
+
+
+class Connections(Table):
+    """`limits.connections`; an absent key has the default of the check `client.connections`."""
+
+    total: Count | None = None
+    per_address: Count | None = None
+    per_prefix: Count | None = None
+
+
+class Limits(Table):
+    """`[limits]`: the short way to the settings of three checks, and the room that the spool may take."""
+
+    message_size: SizeText | None = None
+    recipients: Annotated[
+        int | None, PlainValidator(counted(LEAST_RECIPIENTS, why="; RFC 5321 allows no lower limit"))
+    ] = None
+    connections: Connections = Connections()
+    spool: SizeText | None = None
+    free_disk: SizeText | None = None
+
+
+class DeliveryConnections(Table):
+    """`delivery.connections`"""
+
+    total: Count | None = None
+    per_destination: Count | None = None
+    per_address: Count | None = None
+
+
+class Delivery(Table):
+    """`[delivery]`"""
+
+    lifetime: DurationText | None = None
+    first_retry: DurationText | None = None
+    longest_retry: DurationText | None = None
+    delay_notice: DurationText | None = None
+    source: list[IpText] = []
+    ipv6: Switch = True
+    private: Switch = False
+    connections: DeliveryConnections = DeliveryConnections()
+
+
+class Dns(Table):
+    """`[dns]`"""
+
+    resolvers: list[ResolverText] = []
+    validating: Switch = False
+    timeout: DurationText | None = None
+
+
+class Audit(Table):
+    """`[audit]`"""
+
+    keep: DurationText = 90 * 86400.0
+
+
+class Submission(Table):
+    """`[submission]`"""
+
+    received_address: Switch = False
+
+
+TABLES: Final[dict[str, type[Table]]] = {
+    "tls": Tls, "relay": Relay, "limits": Limits, "delivery": Delivery, "dns": Dns, "audit": Audit,
+    "submission": Submission,
+}  # fmt: skip
+"""The tables that stand once, by name."""
+ARRAYS: Final[dict[str, type[Table]]] = {"listen": Listen}
+NAMED: Final[dict[str, type[Table]]] = {"domain": DomainTable, "route": RouteTable}
+"""Tables of tables, one for each domain."""
+POLICY: Final = "policy"
+UNBUILT: Final = (
+    ("relay", "pop_before_smtp"), ("limits", "account"), ("policy", "rule"), ("seal",), ("audit", "anchor"),
+    ("audit", "mask"), ("cluster",),
+)  # fmt: skip
+"""What the manual of a later version describes: refused in words of its own, as a key that does nothing is a lie."""

@@ -1,0 +1,254 @@
+"""What several settings may not say together, and what is legal but probably not meant (warnings)."""
+
+from __future__ import annotations
+
+import pwd
+import stat
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from gatepost.config.listen import SMTP_SERVICES, Address
+from gatepost.config.policy import BY_NAME
+from gatepost.config.problem import Location, Problems, Wrong, show
+from gatepost.config.schema import Delivery, Listen, Relay, Tls, Top
+from gatepost.config.sections import Sections
+from gatepost.config.texts import read_file
+from gatepost.delivery.schedule import Schedule
+from gatepost.delivery.settings import HopUrl
+from gatepost.mail.network import NetworkSet
+from gatepost.net.dns.servers import parse_server
+
+MOST_OF_IPV4 = 2**28  # a sixteenth of all addresses; the private ranges together are a two-hundredth
+MOST_OF_IPV6 = 2**112  # a /16; no registry gives anybody as much
+MAX_PEM_OCTETS = 2**20
+
+
+def check_together(sections: Sections, problems: Problems) -> None:
+    """Everything that more than one value, or the machine, has a say in."""
+    if sections.top is not None:
+        _check_top(sections.top, problems)
+    _check_listeners(sections, problems)
+    if sections.tls is not None:
+        _check_tls(sections.tls, problems)
+    _check_domains(sections, problems)
+    if sections.relay is not None:
+        _check_relay(sections.relay, problems)
+    _check_next_hops(sections, problems)
+    _check_limits(sections, problems)
+    if sections.delivery is not None:
+        _check_delivery(sections.delivery, problems)
+    if sections.dns is not None and sections.dns.validating:
+        for place, text in enumerate(sections.dns.resolvers):
+            if not ip_address(parse_server(text).host).is_loopback:
+                problems.warn(("dns", "resolvers", place), f"{show(text)} is asked over the network, where answers "
+                              "can be forged, and validating = true believes them",
+                              "run a validating resolver here, or see that the way there is safe")  # fmt: skip
+
+
+# --- top, listen, tls ----------------------------------------------------------------------------------------------
+
+
+def _check_top(top: Top, problems: Problems) -> None:
+    if covers_too_much(top.trusted):
+        problems.error(("trusted",), "these networks hold most of the Internet, whose hosts could pose as others",
+                       "list only networks of your own")  # fmt: skip
+    if top.user:
+        try:
+            pwd.getpwnam(top.user)
+        except KeyError:
+            problems.error(("user",), f"this system has no user {show(top.user)}",
+                           f"create it with useradd --system {top.user}, or correct the name")  # fmt: skip
+    if top.data.exists() and not top.data.is_dir():
+        problems.error(("data",), f"{top.data} is not a folder", "name a folder that only Gatepost uses")
+    if "postmaster" not in top.model_fields_set:
+        problems.warn(("postmaster",), "nobody gets the mail for postmaster and abuse; it is kept aside",
+                      'name who reads it, as in postmaster = "ada@example.org"')  # fmt: skip
+
+
+def _check_listeners(sections: Sections, problems: Problems) -> None:
+    if not sections.listen and not problems.errors:
+        problems.error(("listen",), "there is no [[listen]], so nobody could connect",
+                       'add one, as in [[listen]] with address = "0.0.0.0:25" and service = "mx"')  # fmt: skip
+    earlier: list[tuple[int, Address]] = []
+    trusts_nobody = sections.top is not None and not sections.top.trusted
+    for place, listen in sections.listen.items():
+        at: Location = ("listen", place)
+        for other, address in earlier:
+            if address.collides_with(listen.address):
+                problems.error((*at, "address"), f"{listen.address} is taken: listen[{other + 1}] has {address}",
+                               "give each its own address or port")  # fmt: skip
+        earlier.append((place, listen.address))
+        _check_listener(listen, at, trusts_nobody, problems)
+
+
+def _check_listener(listen: Listen, at: Location, trusts_nobody: bool, problems: Problems) -> None:
+    for key in ("proxy_protocol", "xclient"):
+        if getattr(listen, key) and trusts_nobody:
+            problems.error(
+                (*at, key), "`trusted` is empty, so nobody may use this", "add the proxy's address to `trusted`"
+            )
+    if listen.xclient and listen.service not in SMTP_SERVICES:
+        problems.error((*at, "xclient"), f"XCLIENT is a command of SMTP, and {listen.service} is not", "remove xclient")
+    if listen.service == "admin":
+        if listen.proxy_protocol:
+            problems.error((*at, "proxy_protocol"), "the admin service reads no PROXY header", "remove proxy_protocol")
+        if not listen.address.is_local:
+            problems.error((*at, "address"), f"admin on {listen.address} would be reached from other hosts without TLS",
+                           'listen on this machine only, as in "127.0.0.1:8025"')  # fmt: skip
+    if listen.service == "lmtp" and listen.address.is_public:
+        problems.warn((*at, "address"), f"lmtp on {listen.address} can be reached from outside; only `trusted` peers "
+                      "are served", "listen on loopback, a private address or a unix socket")  # fmt: skip
+
+
+def _check_tls(tls: Tls, problems: Problems) -> None:
+    given = tls.model_fields_set
+    for one, other in (("certificate", "key"), ("key", "certificate")):
+        if one in given and other not in given:
+            problems.error(("tls", one), f"{one} is set without {other}", f'add {other} = "{other}.pem" below it')
+    if tls.sni and "certificate" not in given:
+        problems.error(("tls", "sni"), "there is no certificate for peers that name no host",
+                       "set certificate and key in [tls] itself, and the further ones in [[tls.sni]]")  # fmt: skip
+    files: list[tuple[Location, Path]] = [
+        (("tls", name), getattr(tls, name)) for name in ("certificate", "key") if name in given
+    ]
+    for place, table in enumerate(tls.sni):
+        files += [(("tls", "sni", place, name), getattr(table, name)) for name in ("certificate", "key")]
+    for at, file in files:
+        try:
+            octets = read_file(file, "name a file in PEM form that the server's user can read", MAX_PEM_OCTETS)
+        except Wrong as wrong:
+            problems.wrong(at, wrong)
+            continue
+        if b"-----BEGIN " not in octets:
+            problems.error(
+                at, f"{file} is not in PEM form", "convert it (openssl x509 -inform DER, openssl pkey), or name another"
+            )
+        if at[-1] == "key":
+            _warn_if_readable(file, at, problems)
+
+
+def _warn_if_readable(file: Path, at: Location, problems: Problems) -> None:
+    if file.stat().st_mode & stat.S_IROTH:
+        problems.warn(at, f"everybody on this machine can read {file}", f"chmod o-r {file}")
+
+
+# --- domains, relay, routes ----------------------------------------------------------------------------------------
+
+
+def _check_domains(sections: Sections, problems: Problems) -> None:
+    if not sections.domain and not problems.errors:
+        problems.warn(("domain",), "there is no [domain.\"...\"], so mail is accepted for nobody here",
+                      'add one for each domain of yours, as in [domain."example.org"]')  # fmt: skip
+    for name, (key, _) in sections.route.items():
+        ours = sections.domain.get(name)
+        if ours is not None:
+            what = "is kept here" if ours[1].relay_to is None else "already has its next hop in relay_to"
+            problems.error(
+                ("route", key), f"mail for {name} {what}", f'remove this table, or use relay_to in [domain."{name}"]'
+            )
+
+
+def _check_relay(relay: Relay, problems: Problems) -> None:
+    if covers_too_much(relay.networks):
+        problems.error(("relay", "networks"), "these networks cover most of the Internet: this would be an open relay",
+                       "list only networks of your own; users elsewhere log in")  # fmt: skip
+    password = "smarthost_password" in relay.model_fields_set
+    if password and relay.smarthost is None:
+        problems.error(("relay", "smarthost_password"), "there is a password, but no smarthost",
+                       'add smarthost = "smtps://USER@HOST:465"')  # fmt: skip
+    elif password and relay.smarthost is not None and not relay.smarthost.user:
+        problems.error(("relay", "smarthost"), "there is a password, but no user to log in as",
+                       f'write "{relay.smarthost.protocol}://USER@HOST:{relay.smarthost.port}"')  # fmt: skip
+    elif relay.smarthost is not None and relay.smarthost.user and not password:
+        problems.error(("relay", "smarthost"), f"the user {show(relay.smarthost.user)} has no password",
+                       'add smarthost_password = { file = "smarthost.secret" }')  # fmt: skip
+
+
+def _check_next_hops(sections: Sections, problems: Problems) -> None:
+    """A next hop that is one of our own listeners sends mail in a circle."""
+    hops: list[tuple[Location, HopUrl]] = [
+        (("domain", key, "relay_to"), table.relay_to) for key, table in sections.domain.values() if table.relay_to
+    ]
+    hops += [(("route", key, "to"), table.to) for key, table in sections.route.values()]
+    if sections.relay is not None and sections.relay.smarthost is not None:
+        hops.append((("relay", "smarthost"), sections.relay.smarthost))
+    for at, hop in hops:
+        for place, listen in sections.listen.items():
+            if _reaches(hop, listen.address):
+                problems.error(at, f"listen[{place + 1}] is this very server, so mail would go in a circle",
+                               "name the host that keeps or forwards this mail")  # fmt: skip
+                break
+    for key, route in sections.route.values():
+        if route.tls == "verify" and route.to.host.startswith("unix:"):
+            problems.error(
+                ("route", key, "tls"), "a unix socket has no certificate that could be verified", "remove tls"
+            )
+
+
+def _reaches(hop: HopUrl, address: Address) -> bool:
+    if hop.host.startswith("unix:"):
+        return address.path is not None and Path(hop.host.removeprefix("unix:")) == address.path
+    if address.path is not None or hop.port != address.port:
+        return False
+    try:
+        host = ip_address(hop.host)
+    except ValueError:
+        return hop.host.lower() == "localhost" and address.is_local
+    return str(host) == address.host or (
+        host.is_loopback and address.is_wildcard and host.version == ip_address(address.host).version
+    )
+
+
+def covers_too_much(networks: Sequence[str]) -> bool:
+    """Whether whoever lists these opens the door to strangers: all addresses, or an eternity of them."""
+    if NetworkSet(networks).covers_all:
+        return True
+    parsed = [ip_network(text) for text in networks]
+    four = sum(network.num_addresses for network in parsed if network.version == 4)
+    six = sum(network.num_addresses for network in parsed if network.version == 6 and not network.is_private)
+    return four > MOST_OF_IPV4 or six > MOST_OF_IPV6
+
+
+# --- limits, delivery ----------------------------------------------------------------------------------------------
+
+
+def _check_limits(sections: Sections, problems: Problems) -> None:
+    """`[limits]` is the short way to settings of checks: not both."""
+    if sections.limits is None:
+        return
+    limits = sections.limits
+    ways = [("message_size", "message.size", "limit"), ("recipients", "recipient.count", "limit")]
+    pairs: list[tuple[Location, str, str]] = [
+        (("limits", key), check, name) for key, check, name in ways if key in limits.model_fields_set
+    ]
+    pairs += [
+        (("limits", "connections", key), "client.connections", key) for key in limits.connections.model_fields_set
+    ]
+    for at, check, name in pairs:
+        table = sections.policy.get(check)
+        if table is not None and getattr(table, name) != getattr(BY_NAME[check].settings, name):
+            problems.error(at, f'[policy."{check}"] sets {name} too', "keep one of the two")
+
+
+def _check_delivery(delivery: Delivery, problems: Problems) -> None:
+    default = Schedule()
+    lifetime = delivery.lifetime or default.lifetime.total_seconds()
+    longest = delivery.longest_retry or default.longest.total_seconds()
+    first = delivery.first_retry or default.first.total_seconds()
+    if first > longest:
+        problems.error(("delivery", "first_retry"), "the first wait is longer than the longest (longest_retry)",
+                       "make first_retry the shorter one")  # fmt: skip
+    if first >= lifetime:
+        problems.error(("delivery", "lifetime"), "mail would be given up before it is tried a second time",
+                       "make lifetime longer than first_retry; RFC 5321 wants 4 to 5 days")  # fmt: skip
+    elif lifetime < 86400:
+        problems.warn(("delivery", "lifetime"), "mail is given up in less than a day",
+                      "RFC 5321 wants 4 to 5 days, so that a host may be down over a weekend")  # fmt: skip
+    versions = [ip_address(text).version for text in delivery.source]
+    if 6 in versions and not delivery.ipv6:
+        problems.error(
+            ("delivery", "source", versions.index(6)),
+            "an IPv6 address cannot be used with ipv6 = false",
+            "remove one of the two",
+        )
