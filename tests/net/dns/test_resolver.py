@@ -358,18 +358,18 @@ def test_the_ad_bit_counts_only_from_a_resolver_said_to_validate(
     run(main())
 
 
-def test_a_forged_ad_bit_is_not_believed() -> None:
+def test_a_forged_ad_bit_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resolver that is not said to validate, or somebody on the way to it, sets AD without being asked."""
 
     async def main() -> None:
         async with bench() as b:
             b.server.authenticated = True
-            original = b.server.replies
-            b.server.replies = (
-                lambda octets, transport: [  # type: ignore[method-assign]
-                    reply[:3] + bytes([reply[3] | 0x20]) + reply[4:] for reply in original(octets, transport)
-                ]
-            )
+            honest = b.server.replies
+
+            def forged(octets: bytes, transport: str) -> list[bytes]:
+                return [reply[:3] + bytes([reply[3] | 0x20]) + reply[4:] for reply in honest(octets, transport)]
+
+            monkeypatch.setattr(b.server, "replies", forged)
             assert not (await b.ask("b.example", "A")).authenticated
 
     run(main())
@@ -399,6 +399,12 @@ def test_closing_ends_what_is_under_way() -> None:
                 await asking
 
     run(main())
+
+
+async def test_a_server_in_a_thread_answers_other_loops() -> None:
+    with DnsServer(ZONE).in_thread() as server:
+        resolver = DnsResolver(DnsSettings((server.address,)), LoopClock())
+        assert (await resolver.query("null.example", "MX")).records == ("0 .",)
 
 
 def test_a_resolver_that_is_no_address_is_an_error_that_says_what_to_write() -> None:
