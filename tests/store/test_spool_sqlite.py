@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.conformance.spool import NOW, SpoolConformance, add
+from tests.support.clock import HandClock
 
 from gatepost.spool.port import SpoolStore
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import SqliteSpool
 from gatepost.store.sqlite.spool_set import SpoolSet
-from tests.conformance.spool import NOW, SpoolConformance, add
-from tests.support.clock import HandClock
 
 
 class TestSqliteSpool(SpoolConformance):

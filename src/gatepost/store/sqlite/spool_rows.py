@@ -48,6 +48,19 @@ WAIT: Final = (
     "WHERE excluded.due < due"
 )
 
+# Entries that no code of ours leaves behind, and what is wrong with them.
+CONTRADICTIONS: Final = (
+    ("SELECT DISTINCT entry FROM recipient WHERE state NOT BETWEEN 0 AND 5", "a recipient is in no known state"),
+    (
+        "SELECT DISTINCT entry FROM recipient r WHERE NOT EXISTS (SELECT 1 FROM entry WHERE number = r.entry)",
+        "it has recipients and no entry",
+    ),
+    (
+        "SELECT number FROM entry e WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE entry = e.number AND state < 4)",
+        "it has no recipient that is not settled",
+    ),
+)
+
 
 class SpoolRows:
     """Entries and recipients of one spool, and what is counted of them.
@@ -110,8 +123,12 @@ class SpoolRows:
     # --- opening
 
     def recover(self) -> None:
-        """Leases of a former owner end, and what is counted in memory is counted. Called once, before all else."""
+        """Leases of a former owner end, rows that fit nowhere are set aside, and what is counted in memory is counted.
+        Called once, before all else."""
         execute = self._connection.execute
+        for query, reason in CONTRADICTIONS:
+            for (entry,) in cast(list[tuple[int]], execute(query).fetchall()):
+                self.set_aside(entry, reason)
         rows = execute("SELECT entry, number, attempts, due, wish FROM recipient WHERE state = 2").fetchall()
         for entry, number, attempts, due, wish in cast(list[tuple[int, int, int, float, str]], rows):
             standing = Standing(State.LEASED, attempts, due, _wish_of(wish))
@@ -120,8 +137,8 @@ class SpoolRows:
         execute("DELETE FROM waiting")
         execute("INSERT INTO waiting SELECT destination, min(due) FROM recipient WHERE state < 2 GROUP BY destination")
         counted = execute("SELECT count(*), coalesce(sum(octets), 0) FROM entry").fetchone()
-        self._octets_noted = self._entries_noted = 0  # what recovery removed is not in the count
         self.entries, self.octets = cast(tuple[int, int], counted)
+        self._octets_noted = self._entries_noted = 0  # what recovery removed is not in the count
         self._next_number = self._free_number()
 
     def _free_number(self) -> int:
