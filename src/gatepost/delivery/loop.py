@@ -146,7 +146,7 @@ class DeliveryLoop:
         if (pause := self._pause_until() - self._clock.monotonic()) > 0:
             seconds = pause
             self._wake.clear()  # whatever came: nothing is begun before that
-        if self._wake.is_set():
+        if self._wake.is_set() or self._is_stopping:
             return
         # What is due now was asked for a moment ago; should it not be given out, asking must not spin.
         seconds = max(seconds, MIN_SLEEP)
