@@ -112,7 +112,9 @@ def _delivery(hostname: str, sections: Sections) -> DeliverySettings:
         private=table.private,
         routes={name: Route(route.to, route.tls) for name, (_, route) in sections.route.items()},  # type: ignore[arg-type]  # one of its words
         relay_to={name: domain.relay_to for name, (_, domain) in sections.domain.items() if domain.relay_to},
-        smarthost=Smarthost(relay.smarthost, relay.smarthost_password) if relay.smarthost else None,
+        smarthost=Smarthost(relay.smarthost, relay.smarthost_password.text if relay.smarthost_password else "")
+        if relay.smarthost
+        else None,
         **_set(
             total=connections.total,
             per_destination=connections.per_destination,

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from gatepost.config.files import read_file
 from gatepost.config.positions import positions
 from gatepost.config.problem import ConfigError, Location, Problem, Wrong
-from gatepost.config.texts import read_file
 
 MAX_FILE_OCTETS: Final = 16 * 2**20
 MAX_DEPTH: Final = 16  # of tables and lists in each other; nothing of ours needs more than five

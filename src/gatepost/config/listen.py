@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from pydantic import ValidationInfo
 
+from gatepost.config.files import own_file
 from gatepost.config.problem import Wrong, show
 from gatepost.config.texts import read_text
 from gatepost.mail.network import is_special
@@ -79,7 +80,7 @@ def read_address(value: object, info: ValidationInfo) -> Address:
     if isinstance(address, IPv6Address) != is_bracketed:
         raise Wrong(f"{show(value)} mixes up address and port", _ALLOWED + "; only IPv6 addresses stand in brackets")
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        raise Wrong(f"{show(value)} is an IPv4 address in IPv6 clothes", f'write "{address.ipv4_mapped}:{port}"')
+        raise Wrong(f"{show(value)} is an IPv4 address in IPv6 form", f'write "{address.ipv4_mapped}:{port}"')
     if not _PORT.fullmatch(port) or int(port) > 65535:
         raise Wrong(
             f"{show(value)}: {show(port)} is not a port", "write a port from 1 to 65535, or 0 for any that is free"
@@ -90,7 +91,7 @@ def read_address(value: object, info: ValidationInfo) -> Address:
 def _socket(name: str, value: object, info: ValidationInfo) -> Address:
     if not name:
         raise Wrong(f"{show(value)} names no file", _ALLOWED)
-    path = Path(os.path.normpath(Path(str(info.context)) / name))
+    path = Path(os.path.normpath(own_file(info).parent / name))
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_OCTETS:
         raise Wrong(f"the path {show(str(path))} is longer than the {MAX_SOCKET_PATH_OCTETS} octets that a socket's "
                     "name may have", "choose a folder nearer to the root")  # fmt: skip

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from gatepost.config.document import read_document
+from gatepost.config.files import file_in
+from gatepost.config.hosts import read_hostname
 from gatepost.config.problem import ConfigError, Problem, Problems, Wrong
-from gatepost.config.texts import file_in, read_hostname
 
 FILE_NAME: Final = "gatepost.toml"
 VARIABLE: Final = "GATEPOST_CONFIG"

@@ -6,19 +6,18 @@ import difflib
 import types
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from pydantic import BaseModel, PlainValidator, create_model
 
+from gatepost.config.hosts import NetworkText
 from gatepost.config.problem import Location, Problems, Wrong, show
 from gatepost.config.schema import POLICY, Table
 from gatepost.config.tables import read_table
 from gatepost.config.texts import (
     Count,
     DurationText,
-    NetworkText,
     RateText,
     SizeText,
     Switch,
@@ -44,7 +43,7 @@ _SEEN_BY_POP3: Final = frozenset({Stage.CONNECT, Stage.AUTH})
 _UNITS: Final[Mapping[str, Any]] = {"duration": DurationText, "size": SizeText, "network": NetworkText}
 
 
-def read_policy(document: object, problems: Problems, folder: Path) -> dict[str, CheckSettings]:
+def read_policy(document: object, problems: Problems) -> dict[str, CheckSettings]:
     """The settings of every check that has a table. Both `[policy."a.b"]` and `[policy.a.b]` are taken."""
     if not isinstance(document, dict):
         problems.error(
@@ -58,7 +57,7 @@ def read_policy(document: object, problems: Problems, folder: Path) -> dict[str,
             problems.wrong(at, _unknown(name))
         elif name in found:
             problems.error(at, "this check has two tables", "put its settings into one of them")
-        elif (settings := _settings(check, value, at, problems, folder)) is not None:
+        elif (settings := _settings(check, value, at, problems)) is not None:
             found[name] = settings
     return found
 
@@ -86,8 +85,8 @@ def _unknown(name: str) -> Wrong:
     return Wrong("there is no such check", hint)
 
 
-def _settings(check: Check, value: object, at: Location, problems: Problems, folder: Path) -> CheckSettings | None:
-    table = read_table(model_of(type(check.settings)), value, at, problems, folder)
+def _settings(check: Check, value: object, at: Location, problems: Problems) -> CheckSettings | None:
+    table = read_table(model_of(type(check.settings)), value, at, problems)
     if table is None:
         return None
     given = {name: _frozen(getattr(table, name)) for name in table.model_fields_set}

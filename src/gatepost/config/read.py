@@ -17,7 +17,7 @@ def load(file: Path) -> Config:
     file = Path(os.path.abspath(file))
     document, lines = read_document(file)
     problems = Problems(file, lines)
-    sections = read_sections(document, problems, file.parent)
+    sections = read_sections(document, problems)
     config = assemble(sections, problems)
     if problems.errors or config is None:
         raise ConfigError(tuple(problems.errors))

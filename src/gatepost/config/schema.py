@@ -10,27 +10,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator
 
-from gatepost.config.listen import SERVICES, UNBUILT_SERVICES, Address, read_address
-from gatepost.config.locate import DATA
-from gatepost.config.texts import (
-    Count,
-    DurationText,
-    FileName,
+from gatepost.config.files import FileName, Secret, read_secret
+from gatepost.config.hosts import (
     HostnameText,
     IpText,
     NetworkText,
     ResolverText,
-    SecretText,
-    SizeText,
-    Switch,
     UserText,
-    choice,
-    counted,
     next_hop,
+    no_strangers,
     read_mailbox,
 )
+from gatepost.config.listen import SERVICES, UNBUILT_SERVICES, Address, read_address
+from gatepost.config.locate import DATA
+from gatepost.config.texts import Count, DurationText, SizeText, Switch, choice, counted
 from gatepost.delivery.settings import HopUrl
 from gatepost.mail.address import Path as MailPath
 
@@ -51,7 +46,9 @@ class Top(Table):
     hostname: HostnameText
     data: FileName = DATA
     user: UserText = ""
-    trusted: list[NetworkText] = list(LOOPBACK)
+    trusted: Annotated[list[NetworkText], AfterValidator(no_strangers("their hosts could pose as others"))] = list(
+        LOOPBACK
+    )
     postmaster: Annotated[MailPath | None, PlainValidator(read_mailbox)] = None
     workers: Annotated[int, PlainValidator(counted(1, MAX_WORKERS))] = 0
 
@@ -89,9 +86,9 @@ class DomainTable(Table):
 class Relay(Table):
     """`[relay]`"""
 
-    networks: list[NetworkText] = []
+    networks: Annotated[list[NetworkText], AfterValidator(no_strangers("this would be an open relay"))] = []
     smarthost: Annotated[HopUrl | None, PlainValidator(next_hop(("smtp", "smtps"), login=True))] = None
-    smarthost_password: SecretText = ""
+    smarthost_password: Annotated[Secret | None, PlainValidator(read_secret)] = None
 
 
 class RouteTable(Table):

@@ -6,11 +6,11 @@ Not here: what settings of several tables mean together (`config.assemble`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from gatepost.config.hosts import read_domain
 from gatepost.config.policy import read_policy
 from gatepost.config.problem import Location, Problems, Wrong, show
 from gatepost.config.schema import (
@@ -32,7 +32,6 @@ from gatepost.config.schema import (
     Top,
 )
 from gatepost.config.tables import TOP_LEVEL, read_table, unknown_key
-from gatepost.config.texts import read_domain
 from gatepost.policy.check import CheckSettings
 
 T = TypeVar("T", bound=Table)
@@ -56,22 +55,20 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     policy: Mapping[str, CheckSettings]
 
 
-def read_sections(document: Mapping[str, Any], problems: Problems, folder: Path) -> Sections:
+def read_sections(document: Mapping[str, Any], problems: Problems) -> Sections:
     """Every table of `document`; what is wrong goes to `problems`."""
     document = _without_unbuilt(document, problems)
     for key in document:
         if key not in TOP_LEVEL:
             problems.wrong((key,), unknown_key(key, TOP_LEVEL, ()))
     top = {key: value for key, value in document.items() if key in Top.model_fields}
-    tables = {
-        name: read_table(model, document.get(name, {}), (name,), problems, folder) for name, model in TABLES.items()
-    }
+    tables = {name: read_table(model, document.get(name, {}), (name,), problems) for name, model in TABLES.items()}
     return Sections(
-        top=read_table(Top, top, (), problems, folder),
-        listen=_listen(document.get("listen", []), problems, folder),
-        domain=_by_domain("domain", DomainTable, document, problems, folder),
-        route=_by_domain("route", RouteTable, document, problems, folder),
-        policy=read_policy(document.get(POLICY, {}), problems, folder),
+        top=read_table(Top, top, (), problems),
+        listen=_listen(document.get("listen", []), problems),
+        domain=_by_domain("domain", DomainTable, document, problems),
+        route=_by_domain("route", RouteTable, document, problems),
+        policy=read_policy(document.get(POLICY, {}), problems),
         **cast(Any, tables),
     )
 
@@ -90,22 +87,19 @@ def _without_unbuilt(document: Mapping[str, Any], problems: Problems) -> dict[st
     return left
 
 
-def _listen(value: object, problems: Problems, folder: Path) -> dict[int, Listen]:
+def _listen(value: object, problems: Problems) -> dict[int, Listen]:
     if not isinstance(value, list):
         problems.error(
             ("listen",), "there is one table where a list of tables is meant", "write [[listen]] in two brackets"
         )
         return {}
     read = {
-        place: read_table(ARRAYS["listen"], table, ("listen", place), problems, folder)
-        for place, table in enumerate(value)
+        place: read_table(ARRAYS["listen"], table, ("listen", place), problems) for place, table in enumerate(value)
     }
     return {place: table for place, table in read.items() if isinstance(table, Listen)}
 
 
-def _by_domain(
-    name: str, model: type[T], document: Mapping[str, Any], problems: Problems, folder: Path
-) -> dict[str, tuple[str, T]]:
+def _by_domain(name: str, model: type[T], document: Mapping[str, Any], problems: Problems) -> dict[str, tuple[str, T]]:
     """The tables below `name`, by domain."""
     value = document.get(name, {})
     found: dict[str, tuple[str, T]] = {}
@@ -124,7 +118,7 @@ def _by_domain(
         except Wrong as wrong:
             problems.wrong(at, wrong)
             continue
-        table = read_table(model, inner, at, problems, folder)
+        table = read_table(model, inner, at, problems)
         if domain in found:
             problems.error(at, f"this is the same domain as {show(found[domain][0])}", "keep one of the two tables")
         elif table is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -18,11 +17,10 @@ T = TypeVar("T", bound=BaseModel)
 TOP_LEVEL: Final = (*Top.model_fields, *ARRAYS, *TABLES, *NAMED, POLICY)
 
 
-def read_table(model: type[T], value: object, at: Location, problems: Problems, folder: Path) -> T | None:
-    """`value` as `model`, None when it has a mistake. at: where the table stands. folder: where relative paths
-    start."""
+def read_table(model: type[T], value: object, at: Location, problems: Problems) -> T | None:
+    """`value` as `model`, None when it has a mistake. at: where the table stands."""
     try:
-        return model.model_validate(value, context=folder)
+        return model.model_validate(value, context=problems.file)
     except ValidationError as error:
         for mistake in error.errors(include_url=False):
             where = (*at, *mistake["loc"])

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import pwd
 import stat
-from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 
+from gatepost.config.files import read_file
 from gatepost.config.listen import SMTP_SERVICES, Address
 from gatepost.config.policy import BY_NAME
 from gatepost.config.problem import Location, Problems, Wrong, show
 from gatepost.config.schema import Delivery, Listen, Relay, Tls, Top
 from gatepost.config.sections import Sections
-from gatepost.config.texts import read_file
 from gatepost.delivery.schedule import Schedule
 from gatepost.delivery.settings import HopUrl
-from gatepost.mail.network import NetworkSet
 from gatepost.net.dns.servers import parse_server
 
-MOST_OF_IPV4 = 2**28  # a sixteenth of all addresses; the private ranges together are a two-hundredth
-MOST_OF_IPV6 = 2**112  # a /16; no registry gives anybody as much
 MAX_PEM_OCTETS = 2**20
 
 
@@ -50,9 +46,6 @@ def check_together(sections: Sections, problems: Problems) -> None:
 
 
 def _check_top(top: Top, problems: Problems) -> None:
-    if covers_too_much(top.trusted):
-        problems.error(("trusted",), "these networks hold most of the Internet, whose hosts could pose as others",
-                       "list only networks of your own")  # fmt: skip
     if top.user:
         try:
             pwd.getpwnam(top.user)
@@ -130,7 +123,8 @@ def _check_tls(tls: Tls, problems: Problems) -> None:
 
 def _warn_if_readable(file: Path, at: Location, problems: Problems) -> None:
     if file.stat().st_mode & stat.S_IROTH:
-        problems.warn(at, f"everybody on this machine can read {file}", f"chmod o-r {file}")
+        advice = "move the secret into a file of its own" if file == problems.file else f"chmod o-r {file}"
+        problems.warn(at, f"everybody on this machine can read {file}", advice)
 
 
 # --- domains, relay, routes ----------------------------------------------------------------------------------------
@@ -150,10 +144,9 @@ def _check_domains(sections: Sections, problems: Problems) -> None:
 
 
 def _check_relay(relay: Relay, problems: Problems) -> None:
-    if covers_too_much(relay.networks):
-        problems.error(("relay", "networks"), "these networks cover most of the Internet: this would be an open relay",
-                       "list only networks of your own; users elsewhere log in")  # fmt: skip
-    password = "smarthost_password" in relay.model_fields_set
+    password = relay.smarthost_password
+    if password and password.file:
+        _warn_if_readable(password.file, ("relay", "smarthost_password"), problems)
     if password and relay.smarthost is None:
         problems.error(("relay", "smarthost_password"), "there is a password, but no smarthost",
                        'add smarthost = "smtps://USER@HOST:465"')  # fmt: skip
@@ -198,16 +191,6 @@ def _reaches(hop: HopUrl, address: Address) -> bool:
     return str(host) == address.host or (
         host.is_loopback and address.is_wildcard and host.version == ip_address(address.host).version
     )
-
-
-def covers_too_much(networks: Sequence[str]) -> bool:
-    """Whether whoever lists these opens the door to strangers: all addresses, or an eternity of them."""
-    if NetworkSet(networks).covers_all:
-        return True
-    parsed = [ip_network(text) for text in networks]
-    four = sum(network.num_addresses for network in parsed if network.version == 4)
-    six = sum(network.num_addresses for network in parsed if network.version == 6 and not network.is_private)
-    return four > MOST_OF_IPV4 or six > MOST_OF_IPV6
 
 
 # --- limits, delivery ----------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ Duration = Annotated[float, "duration"]
 """Seconds; written "30s", "5m", "2h", "7d"."""
 Octets = Annotated[int, "size"]
 """Octets; written "50MB" (10^6), "50MiB", or a plain number."""
+NetworkText = Annotated[str, "network"]
+"""A network in its normal form; written "10.1.0.0/16", "192.0.2.7" or "2001:db8::/32"."""
 
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FACTORS: Final = {

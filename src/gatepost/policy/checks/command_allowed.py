@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.facts import SMTP_SERVICES, AuthFacts, CommandFacts, Stage
@@ -12,10 +14,10 @@ NAME = "command.allowed"
 
 class Settings(CheckSettings, frozen=True, kw_only=True):
     """auth_on_mx: offer AUTH on `mx` too (old devices that cannot use another port). disabled: commands nobody may
-    use, such as "HELP"."""
+    use."""
 
     auth_on_mx: bool = False
-    disabled: tuple[str, ...] = ()
+    disabled: tuple[Literal["AUTH", "EXPN", "HELP", "VRFY"], ...] = ()
 
 
 def single(facts: CommandFacts, settings: Settings) -> Verdict | None:

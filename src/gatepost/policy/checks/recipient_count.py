@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.facts import SMTP_SERVICES, SUBMISSION, RcptFacts, Service, Stage
@@ -13,7 +17,7 @@ NAME = "recipient.count"
 class Settings(CheckSettings, frozen=True, kw_only=True):
     """limit: from strangers, 100 or more. submission: from users, whose mail programs do not split."""
 
-    limit: int = 100
+    limit: Annotated[int, msgspec.Meta(ge=100)] = 100
     submission: int = 1000
 
     def of(self, service: Service) -> int:

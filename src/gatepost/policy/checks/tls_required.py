@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gatepost.mail.network import NetworkSet
 from gatepost.mail.reply import Reply
+from gatepost.mail.units import NetworkText
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.facts import SERVICES, SUBMISSION, AuthFacts, MailFacts, SessionFacts, Stage
 from gatepost.policy.verdict import Verdict
@@ -14,7 +15,7 @@ NAME = "tls.required"
 class Settings(CheckSettings, frozen=True, kw_only=True):
     """networks: peers that must use TLS on `mx` too, as CIDR (a partner that agreed to it)."""
 
-    networks: tuple[str, ...] = ()
+    networks: tuple[NetworkText, ...] = ()
 
 
 def has_privacy(session: SessionFacts) -> bool:
