@@ -10,7 +10,7 @@ import asyncio
 import os
 import ssl
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, cast
 
 from gatepost.net.trust import TrustStore, peer_chain
 from gatepost.ports.connect import ConnectError, TlsCheck, TlsError, TlsState
@@ -126,11 +126,15 @@ class SocketStream(asyncio.Protocol):
         if self._received:
             self.close()
             raise TlsError(f"{self._where}: octets came in clear before the TLS handshake")
+        name = name.rstrip(".")
+        if check == "verify" and not name:  # without a name `ssl` would check the chain only: any certificate would do
+            self.close()
+            raise TlsError(f"{self._where}: there is no name that the certificate could match")
         context = self._trust.strict if check == "verify" else self._trust.lax
         try:
             # No wait_for, no task around it: what arrives is handed to TLS from this very call on.
             upgraded = await asyncio.get_running_loop().start_tls(
-                transport, self, context, server_hostname=name.rstrip(".") or None, ssl_handshake_timeout=timeout
+                transport, self, context, server_hostname=name or None, ssl_handshake_timeout=timeout
             )
         except (OSError, ValueError) as error:  # ValueError: a name that cannot be one, from a hostile MX record
             transport.abort()
@@ -141,7 +145,7 @@ class SocketStream(asyncio.Protocol):
         if upgraded is None:
             raise TlsError(f"{self._where}: the peer closed the connection in the TLS handshake")
         self._transport = upgraded
-        self._tls = self._state(upgraded.get_extra_info("ssl_object"), name.rstrip("."), check)
+        self._tls = self._state(upgraded.get_extra_info("ssl_object"), name, check)
         return self._tls
 
     def close(self) -> None:
@@ -161,9 +165,8 @@ class SocketStream(asyncio.Protocol):
     # --- called by the event loop ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=MAX_UNWRITTEN_OCTETS)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not derive from it
+        self._transport.set_write_buffer_limits(high=MAX_UNWRITTEN_OCTETS)
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         self._addresses = (_address(local), _address(peer) or self._where.removeprefix("unix:"))
 

@@ -59,8 +59,8 @@ class TrustStore:
         The rules are those of the web's public authorities. A home-made chain that `strict` passes may be found
         wanting here; nothing relies on more than the answer "" here.
         """
-        if not chain:
-            return "the peer showed no certificate"
+        if not chain or not name:
+            return "there is no certificate" if name else "there is no name that the certificate could match"
         if self._roots is None:
             return "there is no trust store; set SSL_CERT_FILE or install ca-certificates"
         try:
