@@ -1,0 +1,122 @@
+# ruff: noqa: E501 - signatures that read as the rows they serve
+"""Facts with everything in order; a test changes what its row is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatepost.mail.address import NULL_PATH, Path, parse_mailbox
+from gatepost.policy.facts import (
+    AttemptLevels,
+    AuthFacts,
+    CommandFacts,
+    ConnectFacts,
+    ConnectionCounts,
+    HeaderFacts,
+    HeloFacts,
+    MailFacts,
+    MessageFacts,
+    RcptFacts,
+    SessionFacts,
+)
+
+
+def path(text: str) -> Path:
+    return parse_mailbox(text) if text else NULL_PATH
+
+
+def session(**changes: Any) -> SessionFacts:
+    """A stranger of mx, who greeted well."""
+    values: dict[str, Any] = {
+        "service": "mx",
+        "hostname": "mx.example.org",
+        "client_ip": "192.0.2.7",
+        "helo": "client.example.net",
+        "extended": True,
+    }
+    return SessionFacts(**{**values, **changes})
+
+
+def connect(address: int = 1, prefix: int = 1, total: int = 1, **peer: Any) -> ConnectFacts:
+    return ConnectFacts(session=session(**peer), connections=ConnectionCounts(address, prefix, total))
+
+
+def helo(name: str = "client.example.net", *, well_formed: bool = True, literal: str = "", **peer: Any) -> HeloFacts:
+    return HeloFacts(session=session(**peer), name=name, well_formed=well_formed, literal_ip=literal)
+
+
+def auth(
+    *, account_wait: float = 0, prefix_wait: float = 0, known_good: bool = False, in_session: int = 0, **peer: Any
+) -> AuthFacts:
+    levels = AttemptLevels(account_wait, prefix_wait, 0, known_good)
+    given = {"service": "submission", "tls_version": "TLSv1.3", **peer}
+    return AuthFacts(
+        session=session(**given),
+        mechanism="PLAIN",
+        name="ada@example.org",
+        failures_in_session=in_session,
+        attempts=levels,
+    )
+
+
+def command(verb: str, **peer: Any) -> CommandFacts:
+    return CommandFacts(session=session(**peer), verb=verb)
+
+
+def mail(
+    sender: str = "bob@example.net",
+    *,
+    allowed: bool = True,
+    size: int | None = None,
+    smtputf8: bool = False,
+    **peer: Any,
+) -> MailFacts:
+    return MailFacts(
+        session=session(**peer), reverse_path=path(sender), sender_allowed=allowed, size=size, smtputf8=smtputf8
+    )
+
+
+def rcpt(
+    recipient: str = "ada@example.org",
+    resolution: Any = "account",
+    *,
+    accepted: int = 0,
+    smtputf8: bool = False,
+    carried: Any = (),
+    **peer: Any,
+) -> RcptFacts:
+    return RcptFacts(
+        session=session(**peer),
+        reverse_path=path("bob@example.net"),
+        forward_path=path(recipient),
+        resolution=resolution,
+        accepted=accepted,
+        smtputf8=smtputf8,
+        carried=carried,
+    )
+
+
+def header(**changes: Any) -> HeaderFacts:
+    values: dict[str, Any] = {
+        "octets": 300,
+        "fields": 8,
+        "received": 2,
+        "counts": {"from": 1, "date": 1, "message-id": 1},
+    }
+    return HeaderFacts(**{**values, **changes})
+
+
+def message(
+    sender: str = "bob@example.net",
+    recipients: tuple[str, ...] = ("ada@example.org",),
+    *,
+    peer: dict[str, Any] | None = None,
+    **changes: Any,
+) -> MessageFacts:
+    values: dict[str, Any] = {"octets": 2000, "header": header()}
+    return MessageFacts(
+        session=session(**(peer or {})),
+        reverse_path=path(sender),
+        recipients=tuple(path(each) for each in recipients),
+        **{**values, **changes},
+    )

@@ -1,0 +1,199 @@
+# ruff: noqa: E501 - a row stands on one line, however long
+"""The tables of the checks: facts, and what the check of that row decides ("" lets it pass)."""
+
+from __future__ import annotations
+
+import pytest
+from tests.policy import facts as f
+
+from gatepost.mail.reply import Reply
+from gatepost.policy.check import CheckSettings
+from gatepost.policy.checks import (
+    auth_attempts,
+    client_connections,
+    command_allowed,
+    content_headers,
+    content_lines,
+    content_loop,
+    helo_name,
+    message_size,
+    recipient_count,
+    tls_required,
+)
+from gatepost.policy.engine import Policy
+from gatepost.policy.facts import Facts, Stage, Unavailable
+from gatepost.policy.registry import CHECKS
+from gatepost.policy.verdict import Decision, Verdict
+
+LOGIN = {"service": "submission", "login": "ada@example.org", "tls_version": "TLSv1.3"}
+SUBMISSION = {"service": "submission"}
+OURS = Verdict("helo.name", Reply(550, "5.7.1", "That name is ours"), "called as we are", later=True)
+
+
+def decide(stage: Stage, facts: Facts, settings: dict[str, CheckSettings] | None = None) -> Decision:
+    decision = Policy(CHECKS, settings).decide(stage, facts)
+    assert isinstance(decision, Decision), f"{decision} is still needed"
+    return decision
+
+
+def verdict_of(name: str, decision: Decision) -> str:
+    """The verdict of check `name` with its code, "" where it let it pass or did not run."""
+    found = [e for e in decision.evaluated if e.check == name and e.verdict != "pass"]
+    if not found:
+        return ""
+    word = found[0].verdict if found[0].mode == "enforce" else f"shadow {found[0].verdict}"
+    verdict = decision.verdict
+    return f"{word} {verdict.reply.code} {verdict.reply.esc}" if verdict and verdict.name == name else word
+
+
+ROWS: list[tuple[str, Stage, Facts, str]] = [
+    ("client.connections", Stage.CONNECT, f.connect(50, 200, 20000), ""),
+    ("client.connections", Stage.CONNECT, f.connect(51, 51, 51), "defer 421 4.7.0"),
+    ("client.connections", Stage.CONNECT, f.connect(1, 201, 201), "defer 421 4.7.0"),
+    ("client.connections", Stage.CONNECT, f.connect(1, 1, 20001), "defer 421 4.3.2"),
+    ("client.connections", Stage.CONNECT, f.connect(500, 500, 500, trusted=True), ""),
+    ("client.connections", Stage.CONNECT, f.connect(1, 1, 20001, trusted=True), "defer 421 4.3.2"),
+    ("client.connections", Stage.CONNECT, f.ConnectFacts(session=f.session(), connections=Unavailable("x")), ""),
+    ("helo.name", Stage.HELO, f.helo(), ""),
+    ("helo.name", Stage.HELO, f.helo("bad name", well_formed=False), "reject 501 "),
+    ("helo.name", Stage.HELO, f.helo("bad name", well_formed=False, network_may_relay=True), ""),
+    ("helo.name", Stage.HELO, f.helo("mx.example.org"), "reject"),
+    ("helo.name", Stage.HELO, f.helo("MX.example.org."), "reject"),
+    ("helo.name", Stage.HELO, f.helo("mx.example.org", is_loopback=True, client_ip="127.0.0.1"), ""),
+    ("helo.name", Stage.HELO, f.helo("mx.example.org", trusted=True), ""),
+    ("helo.name", Stage.HELO, f.helo("[192.0.2.7]", literal="192.0.2.7"), ""),
+    ("helo.name", Stage.HELO, f.helo("[10.0.0.1]", literal="10.0.0.1"), "shadow reject"),
+    ("helo.name", Stage.RCPT, f.rcpt(carried=(OURS,)), "reject 550 5.7.1"),
+    ("helo.name", Stage.RCPT, f.rcpt("postmaster@example.org", "role", carried=(OURS,)), ""),
+    ("helo.name", Stage.RCPT, f.rcpt("abuse@example.org", "role", carried=(OURS,)), ""),
+    ("helo.name", Stage.RCPT, f.rcpt("postmaster@far.example", "foreign", carried=(OURS,)), "reject 550 5.7.1"),
+    ("helo.name", Stage.RCPT, f.rcpt(carried=(OURS,), **LOGIN), ""),
+    ("tls.required", Stage.AUTH, f.auth(tls_version=""), "reject 538 5.7.11"),
+    ("tls.required", Stage.AUTH, f.auth(), ""),
+    ("tls.required", Stage.AUTH, f.auth(tls_version="", is_loopback=True), ""),
+    ("tls.required", Stage.AUTH, f.auth(tls_version="", trusted=True), "reject 538 5.7.11"),
+    ("tls.required", Stage.MAIL, f.mail(**SUBMISSION), "reject 530 5.7.0"),
+    ("tls.required", Stage.MAIL, f.mail(), ""),
+    ("tls.required", Stage.MAIL, f.mail(**SUBMISSION, is_loopback=True), ""),
+    ("auth.required", Stage.MAIL, f.mail(**SUBMISSION, tls_version="TLSv1.3"), "reject 530 5.7.0"),
+    ("auth.required", Stage.MAIL, f.mail(**SUBMISSION, tls_version="TLSv1.3", trusted=True), "reject 530 5.7.0"),
+    ("auth.required", Stage.MAIL, f.mail(**SUBMISSION, tls_version="TLSv1.3", network_may_relay=True), ""),
+    ("auth.required", Stage.MAIL, f.mail(**LOGIN), ""),
+    ("auth.required", Stage.MAIL, f.mail(**SUBMISSION, tls_version="TLSv1.3", grant="ada@example.org"), ""),
+    ("auth.required", Stage.MAIL, f.mail(), ""),
+    ("auth.attempts", Stage.AUTH, f.auth(), ""),
+    ("auth.attempts", Stage.AUTH, f.auth(account_wait=60), "defer 421 4.7.0"),
+    ("auth.attempts", Stage.AUTH, f.auth(prefix_wait=60), "defer 421 4.7.0"),
+    ("auth.attempts", Stage.AUTH, f.auth(prefix_wait=60, known_good=True), ""),
+    ("auth.attempts", Stage.AUTH, f.auth(prefix_wait=60, trusted=True), ""),
+    ("auth.attempts", Stage.AUTH, f.auth(in_session=2), ""),
+    ("auth.attempts", Stage.AUTH, f.auth(in_session=3, trusted=True), "defer 421 4.7.0"),
+    ("auth.attempts", Stage.AUTH, f.AuthFacts(session=f.auth().session, mechanism="PLAIN", attempts=Unavailable("x")), "defer 454 4.7.0"),
+    ("command.allowed", Stage.AUTH, f.auth(service="mx"), "reject 502 5.5.1"),
+    ("command.allowed", Stage.AUTH, f.auth(), ""),
+    ("command.allowed", Stage.COMMAND, f.command("VRFY"), "reject 252 2.0.0"),
+    ("command.allowed", Stage.COMMAND, f.command("VRFY", **LOGIN), ""),
+    ("command.allowed", Stage.COMMAND, f.command("EXPN"), "reject 550 5.7.1"),
+    ("command.allowed", Stage.COMMAND, f.command("EXPN", **LOGIN), ""),
+    ("command.allowed", Stage.COMMAND, f.command("EXPN", trusted=True), "reject 550 5.7.1"),
+    ("command.allowed", Stage.COMMAND, f.command("HELP"), ""),
+    ("sender.syntax", Stage.MAIL, f.mail("jürgen@example.net"), "reject 553 5.6.7"),
+    ("sender.syntax", Stage.MAIL, f.mail("jürgen@example.net", smtputf8=True), ""),
+    ("sender.syntax", Stage.MAIL, f.MailFacts(session=f.session(), syntax=Reply(501, "5.1.7", "x")), "reject 501 5.1.7"),
+    ("sender.login", Stage.MAIL, f.mail(allowed=False, **LOGIN), "reject 553 5.7.1"),
+    ("sender.login", Stage.MAIL, f.mail(allowed=True, **LOGIN), ""),
+    ("sender.login", Stage.MAIL, f.mail("", allowed=False, **LOGIN), ""),
+    ("sender.login", Stage.MAIL, f.mail("", allowed=False, **SUBMISSION, tls_version="x", grant="a@example.org"), "reject 553 5.7.1"),
+    ("sender.login", Stage.MAIL, f.mail(allowed=False), ""),
+    ("sender.login", Stage.MAIL, f.mail(allowed=Unavailable("x"), **LOGIN), "defer 451 4.3.0"),  # type: ignore[arg-type]
+    ("message.size", Stage.MAIL, f.mail(size=50 * 2**20), ""),
+    ("message.size", Stage.MAIL, f.mail(size=50 * 2**20 + 1), "reject 552 5.3.4"),
+    ("message.size", Stage.MESSAGE, f.message(octets=50 * 2**20 + 1), "reject 552 5.3.4"),
+    ("recipient.syntax", Stage.RCPT, f.rcpt("a%b.example@inner.example", "relay"), "reject 550 5.7.1"),
+    ("recipient.syntax", Stage.RCPT, f.rcpt("b.example!a@inner.example", "catch-all"), "reject 550 5.7.1"),
+    ("recipient.syntax", Stage.RCPT, f.rcpt('"a@b.example"@inner.example', "relay"), "reject 550 5.7.1"),
+    ("recipient.syntax", Stage.RCPT, f.rcpt("50%off@example.org", "account"), ""),
+    ("recipient.syntax", Stage.RCPT, f.rcpt("jürgen@example.org", "account"), "reject 553 5.6.7"),
+    ("relay", Stage.RCPT, f.rcpt(), ""),
+    ("relay", Stage.RCPT, f.rcpt("x@far.example", "foreign"), "reject 550 5.7.1"),
+    ("relay", Stage.RCPT, f.rcpt("x@far.example", "foreign", trusted=True), "reject 550 5.7.1"),
+    ("relay", Stage.RCPT, f.rcpt("x@far.example", "foreign", is_loopback=True, client_ip="127.0.0.1"), "reject 550 5.7.1"),
+    ("relay", Stage.RCPT, f.rcpt("x@far.example", "foreign", **LOGIN), ""),
+    ("relay", Stage.RCPT, f.rcpt("x@far.example", "foreign", network_may_relay=True), ""),
+    ("relay", Stage.RCPT, f.rcpt("x@far.example", "foreign", certificate="ada@example.org"), ""),
+    ("relay", Stage.RCPT, f.rcpt("x@far.example", "foreign", service="lmtp", network_may_relay=True), "reject 550 5.7.1"),
+    ("relay", Stage.RCPT, f.rcpt("x@inner.example", "relay"), ""),
+    ("relay", Stage.RCPT, f.rcpt(resolution=Unavailable("x")), "defer 451 4.3.0"),
+    ("recipient.exists", Stage.RCPT, f.rcpt("nobody@example.org", "unknown"), "reject 550 5.1.1"),
+    ("recipient.exists", Stage.RCPT, f.rcpt("nobody@example.org", "unknown", **LOGIN), "reject 550 5.1.1"),
+    ("recipient.exists", Stage.RCPT, f.rcpt("list@example.org", "list"), ""),
+    ("recipient.count", Stage.RCPT, f.rcpt(accepted=99), ""),
+    ("recipient.count", Stage.RCPT, f.rcpt(accepted=100), "defer 452 4.5.3"),
+    ("recipient.count", Stage.RCPT, f.rcpt(accepted=100, **LOGIN), ""),
+    ("recipient.count", Stage.RCPT, f.rcpt(accepted=1000, **LOGIN), "defer 452 4.5.3"),
+    ("content.framing", Stage.MESSAGE, f.message(defects=("bare-lf",)), "reject 550 5.6.0"),
+    ("content.framing", Stage.MESSAGE, f.message(), ""),
+    ("content.lines", Stage.MESSAGE, f.message(longest_line=65537), "reject 554 5.6.0"),
+    ("content.lines", Stage.MESSAGE, f.message(longest_line=65536), "shadow reject"),
+    ("content.lines", Stage.MESSAGE, f.message(longest_line=998), ""),
+    ("content.lines", Stage.MESSAGE, f.message(has_8bit=True), "shadow reject"),
+    ("content.lines", Stage.MESSAGE, f.message(has_8bit=True, declared_8bit=True), ""),
+    ("content.lines", Stage.MESSAGE, f.message(header=f.header(octets=131073)), "reject 554 5.6.0"),
+    ("content.lines", Stage.MESSAGE, f.message(header=f.header(fields=1001)), "reject 554 5.6.0"),
+    ("content.headers", Stage.MESSAGE, f.message(header=f.header(counts={"date": 1})), "reject 554 5.6.0"),
+    ("content.headers", Stage.MESSAGE, f.message("", header=f.header(counts={})), ""),
+    ("content.headers", Stage.MESSAGE, f.message(header=f.header(counts={"from": 2})), "reject 554 5.6.0"),
+    ("content.headers", Stage.MESSAGE, f.message(header=f.header(counts={"from": 1})), ""),
+    ("content.headers", Stage.MESSAGE, f.message(header=f.header(counts={"from": 1, "subject": 2})), "reject 554 5.6.0"),
+    ("content.headers", Stage.MESSAGE, f.message(header=f.header(defects=("a line without a field name",))), "reject 554 5.6.0"),
+    ("content.loop", Stage.MESSAGE, f.message(header=f.header(received=100)), ""),
+    ("content.loop", Stage.MESSAGE, f.message(header=f.header(received=101)), "reject 554 5.4.6"),
+    ("content.loop", Stage.MESSAGE, f.message(header=f.header(delivered_to=("ADA@example.org",))), "reject 554 5.4.6"),
+    ("content.loop", Stage.MESSAGE, f.message(header=f.header(delivered_to=("bob@example.org",))), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "stage", "facts", "expected"), ROWS)
+def test_a_check_decides_as_its_table_says(name: str, stage: Stage, facts: Facts, expected: str) -> None:
+    assert verdict_of(name, decide(stage, facts)) == expected
+
+
+SETTINGS: list[tuple[str, CheckSettings, Stage, Facts, str]] = [
+    ("client.connections", client_connections.Settings(per_address=2), Stage.CONNECT, f.connect(3, 3, 3), "defer 421 4.7.0"),
+    ("helo.name", helo_name.Settings(refuse_at="helo"), Stage.HELO, f.helo("mx.example.org"), "reject 550 5.7.1"),
+    ("helo.name", helo_name.Settings(mode="shadow"), Stage.HELO, f.helo("x y", well_formed=False), "shadow reject"),
+    ("helo.name", helo_name.Settings(mode="off"), Stage.HELO, f.helo("x y", well_formed=False), ""),
+    ("tls.required", tls_required.Settings(networks=("192.0.2.0/24",)), Stage.MAIL, f.mail(), "reject 530 5.7.0"),
+    ("tls.required", tls_required.Settings(networks=("192.0.2.0/24",)), Stage.MAIL, f.mail(client_ip="198.51.100.1"), ""),
+    ("auth.attempts", auth_attempts.Settings(per_session=1), Stage.AUTH, f.auth(in_session=1), "defer 421 4.7.0"),
+    ("command.allowed", command_allowed.Settings(auth_on_mx=True), Stage.AUTH, f.auth(service="mx"), ""),
+    ("command.allowed", command_allowed.Settings(disabled=("HELP",)), Stage.COMMAND, f.command("HELP"), "reject 502 5.5.1"),
+    ("command.allowed", command_allowed.Settings(disabled=("VRFY",)), Stage.COMMAND, f.command("VRFY", **LOGIN), "reject 252 2.0.0"),
+    ("message.size", message_size.Settings(limit=1000), Stage.MESSAGE, f.message(octets=1001), "reject 552 5.3.4"),
+    ("recipient.count", recipient_count.Settings(limit=150), Stage.RCPT, f.rcpt(accepted=150), "defer 452 4.5.3"),
+    ("content.lines", content_lines.Settings(longest_line=2000), Stage.MESSAGE, f.message(longest_line=2001), "reject 554 5.6.0"),
+    ("content.headers", content_headers.Settings(require_date=True), Stage.MESSAGE, f.message(header=f.header(counts={"from": 1})), "reject 554 5.6.0"),
+    ("content.loop", content_loop.Settings(hops=5), Stage.MESSAGE, f.message(header=f.header(received=6)), "reject 554 5.4.6"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "settings", "stage", "facts", "expected"), SETTINGS)
+def test_a_setting_changes_what_its_check_decides(
+    name: str, settings: CheckSettings, stage: Stage, facts: Facts, expected: str
+) -> None:
+    assert verdict_of(name, decide(stage, facts, {name: settings})) == expected
+
+
+def test_every_check_has_a_row_that_refuses_and_one_that_passes() -> None:
+    for check in CHECKS:
+        outcomes = {bool(expected) for name, _, _, expected in ROWS if name == check.name}
+        assert outcomes == {True, False}, check.name
+
+
+def test_no_reply_names_a_rule_and_every_refusal_has_a_reason() -> None:
+    names = {check.name for check in CHECKS}
+    for _, stage, facts, _ in ROWS:
+        verdict = decide(stage, facts).verdict
+        if verdict is not None:
+            assert verdict.reason
+            assert not any(name in verdict.reply.text for name in names if "." in name)
