@@ -108,19 +108,6 @@ def test_nobody_else_may_read_the_files(path: Path) -> None:
     assert {file.name: oct(stat.S_IMODE(file.stat().st_mode)) for file in files} == {f.name: "0o600" for f in files}
 
 
-def test_opening_it_again_in_the_same_process_keeps_the_locks_of_the_first(path: Path) -> None:
-    # Closing any descriptor of the file would drop this process's locks: another one could then write in between.
-    store = SqliteAccounts(path)
-    store._connection.execute("BEGIN IMMEDIATE")
-    SqliteAccounts(path).close()
-    code = (
-        "store._connection.set_busy_timeout(0)\n"
-        "try:\n    store.put(Account('b@example.org'))\nexcept Exception as error:\n    print(error)"
-    )
-    assert "locked" in in_another_process(path, code)
-    store._connection.execute("ROLLBACK")
-
-
 def test_a_file_of_a_newer_version_is_refused_with_advice(path: Path) -> None:
     SqliteAccounts(path).close()
     connection = apsw.Connection(str(path))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 from pathlib import Path
 from typing import Any
@@ -219,6 +221,22 @@ def test_a_replayed_final_message_fails_against_another_nonce() -> None:
     server.step(VECTOR["client_first"].encode())
     server.supply([OF_VECTOR])
     assert isinstance(server.step(FINAL.encode()), Failure)
+
+
+def test_a_valid_proof_over_another_nonce_than_ours_is_refused() -> None:
+    # Whoever overheard an exchange, or chose both nonces, could else play it again.
+    server = ScramSha256("fresh")
+    server.step(b"n,,n=ada,r=abc")
+    verifier = kept("pencil")
+    challenge = server.supply([verifier])
+    assert isinstance(challenge, Challenge)
+    without_proof = "c=biws,r=abcstale"
+    auth_message = f"n=ada,r=abc,{challenge.data.decode()},{without_proof}".encode()
+    client_key = hmac.digest(hashlib.pbkdf2_hmac("sha256", b"pencil", verifier.salt, 4096), b"Client Key", "sha256")
+    signature = hmac.digest(verifier.stored_key, auth_message, "sha256")
+    proof = base64.b64encode(bytes(a ^ b for a, b in zip(client_key, signature, strict=True))).decode()
+    action = server.step(f"{without_proof},p={proof}".encode())
+    assert action == Failure("refused", "SCRAM-SHA-256: the nonce is not the one we sent", "ada")
 
 
 def test_the_client_notices_a_server_that_does_not_know_the_password() -> None:
