@@ -359,3 +359,9 @@ def test_an_idle_connection_holds_nothing() -> None:
     while parser.next() is not None:
         pass
     assert parser._buffer == b""
+
+
+def test_an_over_long_last_line_counts_without_its_end() -> None:
+    parser = Parser()
+    parser.expect_chunk(1500, last=True, begins=True)
+    assert items_of(parser, [b"x" * 700, b"x" * 799 + b"\r"])[-1] == EndOfChunk(True, 1500, 1499, defects=("bare-cr",))
