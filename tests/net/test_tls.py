@@ -19,7 +19,7 @@ import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from tests.support.certificates import write_pair
+from tests.support.server_pairs import write_pair
 
 from gatepost.net.tls import ServerTls, TlsSettings
 from gatepost.net.tls_certificates import CertificateError, CertificateWatch, load_pair
