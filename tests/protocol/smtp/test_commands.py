@@ -289,6 +289,16 @@ def test_no_password_stands_in_the_text_of_a_command() -> None:
     assert "hunter2" not in repr(Auth("PLAIN", secret)) + str(AuthResponse(secret))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b"AUTH\tPLAIN aHVudGVyMg==", b"AUTH PLAIN aHVudGVyMg== x", b"AUTH PLAIN aHVudGVyMg==\xff", b"FOO aHVudGVyMg=="],
+)
+def test_no_password_stands_in_the_reason_of_a_refusal(line: bytes) -> None:
+    result = parse_command(line, ALL)
+    assert isinstance(result, Malformed)
+    assert "aHVudGVyMg" not in result.reason + str(result.reply)
+
+
 _WORDS = st.sampled_from(
     [
         *(

@@ -365,3 +365,13 @@ def test_an_over_long_last_line_counts_without_its_end() -> None:
     parser = Parser()
     parser.expect_chunk(1500, last=True, begins=True)
     assert items_of(parser, [b"x" * 700, b"x" * 799 + b"\r"])[-1] == EndOfChunk(True, 1500, 1499, defects=("bare-cr",))
+
+
+@pytest.mark.parametrize("octets", [b"AUTH PLAIN aHVudGVyMg==\n", b"auth plain aHVudGVyMg==\r\r\n", b"aHVudGVyMg==\n"])
+def test_no_password_stands_in_the_reason_of_a_framing_error(octets: bytes) -> None:
+    parser = Parser()
+    if not octets.lower().startswith(b"auth"):
+        parser.expect_response()
+    error = items_of(parser, [octets])[0]
+    assert isinstance(error, FramingError)
+    assert "aHVudGVyMg" not in error.reason

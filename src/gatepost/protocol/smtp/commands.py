@@ -200,12 +200,13 @@ def parse_command(line: bytes, dialect: Dialect) -> Command | Malformed:
         head = head.rstrip(b"\t").upper()
         parse = _VERBS.get(head)
         if parse is None:
-            return _unknown(head, line)
+            return _unknown(head)
     try:
         return parse(argument.rstrip(b" \t").decode("utf-8"), dialect)
     except UnicodeDecodeError:
         reply = _NOT_UTF8.get(head, Reply(501, "5.5.2", "Syntax error: the line is neither ASCII nor UTF-8"))
-        return Malformed(head.decode("ascii"), reply, f"not UTF-8: {printable(line)}", head == b"BDAT")
+        verb = head.decode("ascii")
+        return Malformed(verb, reply, f"{verb} with an argument that is neither ASCII nor UTF-8", head == b"BDAT")
 
 
 def parse_response(line: bytes) -> AuthResponse | Malformed:
@@ -229,14 +230,15 @@ _NOT_UTF8: Final = {
 }
 
 
-def _unknown(head: bytes, line: bytes) -> Malformed:
+def _unknown(head: bytes) -> Malformed:
+    """No argument is quoted: a client out of step sends its password as a command."""
     verb = head.decode("ascii", "replace")
     if verb in _RETIRED:
         return Malformed(verb, _NOT_IMPLEMENTED, f"{verb} is not implemented")
     if verb in _OTHER_PROTOCOLS:
         # A browser can be made to post mail commands to our port; the first line gives it away.
-        return Malformed("", _UNRECOGNIZED, f"this is HTTP, not SMTP: {printable(line)}", is_fatal=True)
-    return Malformed("", _UNRECOGNIZED, f"unknown command: {printable(line)}")
+        return Malformed("", _UNRECOGNIZED, f"{verb} is a command of HTTP, not of SMTP", is_fatal=True)
+    return Malformed("", _UNRECOGNIZED, f"unknown command {printable(head, 20)}")
 
 
 _RETIRED: Final = frozenset(("TURN", "ATRN", "ETRN", "SEND", "SOML", "SAML", "BURL", "XFORWARD"))

@@ -215,9 +215,12 @@ class Parser:
         return _TOO_LONG
 
     def _broken(self, defect: str, line: bytes) -> FramingError:
+        is_secret = self._mode == _RESPONSE or line[:4].upper() == b"AUTH"
+        reason = _DEFECTS[defect]
+        if line and not is_secret:
+            reason = f"{reason}: {printable(line[:_QUOTED_OCTETS])}"
         self._mode = _DEAD
         self._buffer, self._at, self._swallowed = b"", 0, None
-        reason = f"{_DEFECTS[defect]}: {printable(line[:_QUOTED_OCTETS])}" if line else _DEFECTS[defect]
         return FramingError("", _LINES_END_IN_CRLF, reason, is_fatal=True, defect=defect)
 
     # --- content -------------------------------------------------------------------------------------------------
