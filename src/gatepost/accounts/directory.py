@@ -38,8 +38,13 @@ class Directory:
         self._domains = {to_ascii_domain(name): domain for name, domain in domains.items()}
         self._store = store
         self._hostname = to_ascii_domain(hostname)
-        self._postmaster = postmaster
+        self.postmaster = postmaster
         self._postmaster_key = key_of(postmaster) if postmaster else ""
+
+    @property
+    def domains(self) -> Mapping[str, Domain]:
+        """Ours, by name with A-labels."""
+        return self._domains
 
     def domain(self, name: str) -> Domain | None:
         """Our domain of that name, None when it is not one of ours."""
@@ -47,6 +52,10 @@ class Directory:
             return self._domains.get(to_ascii_domain(name))
         except AddressError:
             return None
+
+    def is_ours(self, path: Path) -> bool:
+        """Whether its domain is one of ours, or this host's own name."""
+        return self.domain(path.domain) is not None or path.domain == self._hostname
 
     def account(self, address: str) -> Account | None | Awaitable[Account | None]:
         """The account whose address that is (a login name as `Login` gives it)."""
@@ -164,7 +173,7 @@ class Directory:
         found = yield from self._entry(key)
         if found is not None and not (domain.relay_to and isinstance(found, Account)):
             return _resolution_of(found), found
-        if is_role and (self._postmaster or not domain.relay_to):
+        if is_role and (self.postmaster or not domain.relay_to):
             return Resolution("role", key), None
         catch_all = yield f"@{name}"
         if catch_all is not None:
@@ -197,8 +206,8 @@ class Directory:
                     reverse_path = self._owner_of(found)
                 names = found.members if isinstance(found, MailingList) else found.targets
                 waiting += [(_stored(name, key), reverse_path, (*via, key)) for name in reversed(names)]
-            elif resolution.kind == "role" and self._postmaster and self._postmaster_key != key:
-                waiting.append((self._postmaster, reverse_path, (*via, key)))
+            elif resolution.kind == "role" and self.postmaster and self._postmaster_key != key:
+                waiting.append((self.postmaster, reverse_path, (*via, key)))
             elif resolution.kind != "unknown" or via:
                 target = self._target(at, resolution, reverse_path, via)
                 targets.setdefault((target.kind, str(target.path)), target)
@@ -225,7 +234,7 @@ class Directory:
     def _owner_of(self, mailing_list: MailingList) -> Path:
         if mailing_list.owners:
             return _stored(mailing_list.owners[0], mailing_list.address)
-        return self._postmaster or Path("postmaster", domain_of(mailing_list.address))
+        return self.postmaster or Path("postmaster", domain_of(mailing_list.address))
 
 
 def _stored(text: str, holder: str) -> Path:
