@@ -118,11 +118,21 @@ def sender_allowed(session: GateSession, facts: MailFacts) -> Gathered:
     if not name:
         return True
     parts = session.parts
+    if session.peer.user:
+        return _local_user_may_send(session, facts)
     try:
         account = parts.directory.account(name)
         return _fact(account, lambda found: _may_send(session, found, facts))
     except AccountsError as error:
         return Unavailable(str(error))
+
+
+def _local_user_may_send(session: GateSession, facts: MailFacts) -> bool:
+    """A program of this machine (`gatepost sendmail`): its own user, and root as anybody of this machine's domains,
+    since cron and system programs speak for others."""
+    if session.peer.user == "root":
+        return session.parts.directory.is_ours(facts.reverse_path)
+    return str(facts.reverse_path).lower() == facts.session.login.lower()
 
 
 def _may_send(session: GateSession, account: Account | None, facts: MailFacts) -> Gathered:

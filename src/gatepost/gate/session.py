@@ -15,7 +15,7 @@ from gatepost.audit.event import Event, EventClient, Kind
 from gatepost.gate.gather import GATHERERS
 from gatepost.gate.parts import GateParts
 from gatepost.mail.network import is_loopback, prefix_of
-from gatepost.policy.facts import ConnectFacts, Facts, Service, SessionFacts, Stage
+from gatepost.policy.facts import SUBMISSION, ConnectFacts, Facts, Service, SessionFacts, Stage
 from gatepost.policy.verdict import Decision, Evaluated, Needs
 from gatepost.ports.wire import Peer, PeerTls
 from gatepost.standing.port import Leave, StandingError
@@ -47,7 +47,11 @@ class GateSession:
 
     def _first_facts(self) -> SessionFacts:
         parts, peer, tls = self.parts, self.peer, self.tls
+        # A local program is who the kernel says it is: its user submits under the host's name.
+        is_local = bool(peer.user) and peer.service in SUBMISSION
         return SessionFacts(
+            login=f"{peer.user}@{parts.hostname}" if is_local else "",
+            auth_mechanism="EXTERNAL" if is_local else "",
             service=cast(Service, peer.service),
             hostname=parts.hostname,
             client_ip=peer.ip,

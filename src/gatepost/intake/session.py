@@ -63,6 +63,7 @@ class SmtpSession:
         self._is_over = False
         self._ends = False
         self._peer_finished = False
+        self.on_over: Callable[[Any], None] = _nobody
 
     # --- called by the wire --------------------------------------------------------------------------------------
 
@@ -113,6 +114,7 @@ class SmtpSession:
         except RecordError as error:
             log.error("record cannot be written", error=str(error))
         self.gate.end()
+        self.on_over(self)
 
     def shut_down(self) -> None:
         """The server stops: a session between transactions ends now, another after its transaction."""
@@ -268,3 +270,7 @@ class SmtpSession:
             took_ms=round((clock.monotonic() - self._began) * 1000),
             details=details,
         )
+
+
+def _nobody(_session: object) -> None:
+    """Nobody wants to know that a session is over."""

@@ -1,0 +1,248 @@
+"""The wiring: the one place where the parts of a worker are built and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+
+from gatepost.accounts.authentication import AT_ONCE, Authenticator
+from gatepost.accounts.directory import Directory
+from gatepost.accounts.model import Account
+from gatepost.audit.event import Event
+from gatepost.audit.writer import AuditWriter
+from gatepost.config import Config
+from gatepost.delivery.assembly import assemble
+from gatepost.delivery.loop import DeliveryLoop
+from gatepost.gate.parts import GateParts
+from gatepost.intake.parts import IntakeParts
+from gatepost.intake.session import SmtpSession
+from gatepost.intake.settings import ListenerSettings
+from gatepost.net.clock import SystemClock, SystemIds
+from gatepost.net.connection import TlsForPeers
+from gatepost.net.connector import StreamConnector
+from gatepost.net.control import ControlServer
+from gatepost.net.dns.resolver import DnsResolver
+from gatepost.net.listener import Listener, Served, serve
+from gatepost.net.tls import ServerTls
+from gatepost.pickup.parts import PickupParts
+from gatepost.pickup.session import Pop3Session
+from gatepost.policy.checks import message_size, recipient_count
+from gatepost.policy.engine import Policy
+from gatepost.policy.facts import SERVICES
+from gatepost.policy.registry import CHECKS
+from gatepost.ports.wire import SessionDriver, Wire
+from gatepost.store.data_folder import DataFolder
+from gatepost.store.lmdb.standing import LmdbStanding
+from gatepost.store.maildir.store import MaildirStore
+from gatepost.store.sqlite.accounts import SqliteAccounts
+from gatepost.store.sqlite.spool_set import SpoolSet
+
+log = structlog.get_logger()
+
+HOUSEKEEPING_SECONDS: Final = 10.0  # sweeping what has ended, adopting spools that nobody holds
+
+
+class Worker:
+    """One worker process: everything for the connections that it accepted. Made after the fork, in its event loop.
+
+    tls: made before the fork, so that tickets hold across workers; None without any listener that speaks TLS.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: DataFolder,
+        number: int,
+        sockets: Mapping[Listener, socket.socket],
+        tls: ServerTls | None,
+    ) -> None:
+        self._config = config
+        self._sockets = sockets
+        self._tls = tls
+        self._clock = SystemClock()
+        self._ids = SystemIds()
+        self._sessions: set[SmtpSession | Pop3Session] = set()
+        self._served: list[Served] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._recorder = AuditWriter(data.audit, config.hostname, number, self._clock, self._ids)
+        self._standing = LmdbStanding(data.standing, self._alert)
+        self._accounts = SqliteAccounts(data.accounts)
+        self._maildrops = MaildirStore(data.maildrops, host=config.hostname, clock=self._clock, quota=self._quota_of)
+        control = data.run / f"worker-{number}.sock"
+        self._spool = SpoolSet.open(
+            data.root,
+            config.spool,
+            self._clock,
+            prefer=str(number),
+            socket=str(control),
+            on_damage=self._entry_damaged,
+        )
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
+        self._gate = self._build_gate(data.secret())
+        self._delivery = self._build_delivery()
+        self._control = ControlServer(control, self._control_handlers(), self._control_failed)
+        self._intake = self._build_intake()
+        self._pickup = PickupParts(gate=self._gate, maildrops=self._maildrops)
+
+    # --- building ------------------------------------------------------------------------------------------------
+
+    def _build_gate(self, secret: bytes) -> GateParts:
+        config = self._config
+        return GateParts(
+            hostname=config.hostname,
+            policy=Policy(CHECKS, config.policy),
+            directory=Directory(config.domains, self._accounts, config.hostname, config.postmaster),
+            authenticator=Authenticator(self._accounts, self._threads, self._clock, secret),
+            standing=self._standing,
+            recorder=self._recorder,
+            clock=self._clock,
+            ids=self._ids,
+            secret=secret,
+            trusted=config.trusted,
+            relay_networks=config.relay_networks,
+        )
+
+    def _build_delivery(self) -> DeliveryLoop:
+        config = self._config
+        return assemble(
+            config.delivery,
+            spool=self._spool,
+            addresses=self._gate.directory,
+            maildrops=self._maildrops,
+            resolver=DnsResolver(config.dns, self._clock),
+            connector=StreamConnector(),
+            recorder=self._recorder,
+            clock=self._clock,
+            ids=self._ids,
+            draw=random.random,
+        )
+
+    def _build_intake(self) -> IntakeParts:
+        policy = self._gate.policy
+        size = policy.settings_of(message_size.CHECK)
+        count = policy.settings_of(recipient_count.CHECK)
+        assert isinstance(size, message_size.Settings)
+        assert isinstance(count, recipient_count.Settings)
+        return IntakeParts(
+            gate=self._gate,
+            spool=self._spool,
+            settings=self._config.intake,
+            notify=self._delivery.notify,
+            size_limit=size.limit,
+            recipient_limits={service: count.of(service) for service in SERVICES},
+        )
+
+    # --- running -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Delivery runs, commands are heard, connections are accepted. Raises ListenError, OSError."""
+        self._event("server", {"what": "worker started"})
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._delivery.run()), loop.create_task(self._keep_house())]
+        await self._control.start()
+        tls = TlsForPeers(self._tls.context, self._tls.end_point_for) if self._tls else None
+        for listener, sock in self._sockets.items():
+            make = self._driver_of(listener)
+            if make is not None:
+                self._served.append(await serve(sock, listener, make, tls, self._config.trusted))
+
+    def _driver_of(self, listener: Listener) -> Callable[[Wire], SessionDriver] | None:
+        """What makes the session of a connection; None for what is served by others (`admin`)."""
+        if listener.service in ("pop3", "pop3s"):
+            return lambda wire: self._tracked(Pop3Session(wire, self._pickup))
+        if listener.service in ("mx", "submission", "submissions", "lmtp"):
+            settings = ListenerSettings(xclient=listener.xclient)
+            return lambda wire: self._tracked(SmtpSession(wire, self._intake, settings))
+        return None
+
+    def _tracked(self, session: Any) -> Any:
+        self._sessions.add(session)
+        session.on_over = self._sessions.discard
+        return session
+
+    async def drain(self, seconds: float) -> None:
+        """No new connections; sessions end after their transaction, delivery after its attempts, at the latest after
+        `seconds`. Then the stores are closed."""
+        for served in self._served:
+            served.stop()
+        await asyncio.sleep(0)  # a connection that was just accepted becomes a session first
+        for session in list(self._sessions):
+            session.shut_down()
+        until = self._clock.monotonic() + seconds
+        while self._sessions and self._clock.monotonic() < until:
+            await asyncio.sleep(0.05)
+        for session in list(self._sessions):
+            session.wire.abort()
+        await self._delivery.stop(max(0.0, until - self._clock.monotonic()))
+        await self._close()
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._control.close()
+        await self._spool.close()
+        self._maildrops.close()
+        self._accounts.close()
+        self._standing.close()
+        self._threads.shutdown(wait=False)
+        self._event("server", {"what": "worker stopped"})
+        self._recorder.close()
+
+    async def _keep_house(self) -> None:
+        """What is due now and then, and may be late."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2))
+            for work in (self._sweep, self._adopt):
+                try:
+                    await work()
+                except Exception:
+                    log.exception("housekeeping failed", work=work.__name__)
+
+    async def _sweep(self) -> None:
+        await self._standing.sweep(self._clock.unix())
+
+    async def _adopt(self) -> None:
+        for name in await self._spool.adopt():
+            self._event("server", {"what": "spool adopted", "spool": name})
+            self._delivery.notify()
+
+    # --- commands ------------------------------------------------------------------------------------------------
+
+    def _control_handlers(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]:
+        return {"change": self._change}
+
+    async def _change(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A person's change of an entry that this worker holds."""
+        changed = await self._spool.change(str(request["id"]), str(request["action"]), self._clock.unix())
+        self._delivery.notify()
+        return {"changed": changed}
+
+    def _control_failed(self, what: str, error: Exception) -> None:
+        log.error("a command could not be answered", command=what, error=str(error))
+
+    # --- what the stores tell ------------------------------------------------------------------------------------
+
+    def _quota_of(self, account: str) -> int | None:
+        found = self._accounts.find(account)
+        return found.quota if isinstance(found, Account) else None
+
+    def _alert(self, text: str) -> None:
+        log.error("standing", problem=text)
+        self._event("alert", {"what": "standing", "problem": text})
+
+    def _entry_damaged(self, entry_id: str, reason: str) -> None:
+        log.error("spool entry set aside", entry=entry_id, reason=reason)
+        self._event("alert", {"what": "spool entry set aside", "entry": entry_id, "reason": reason})
+
+    def _event(self, kind: Any, details: dict[str, Any]) -> None:
+        self._recorder.record(Event(kind, details=details))
