@@ -264,6 +264,20 @@ async def test_a_password_never_goes_out_over_tls_that_is_not_verified(clock: Lo
     assert not any(line.startswith("AUTH") for line in peer.lines)
 
 
+async def test_a_server_that_does_not_know_the_auth_parameter_gets_the_mail_without(clock: LoopClock) -> None:
+    peer = ScriptedPeer(clock, (*TLS, "AUTH PLAIN"), MAIL=["555 5.5.4 Unknown parameter", "250 2.1.0 Ok"])
+    session = await opened(peer, LOGIN)
+    for _ in range(2):
+        assert brief(await session.deliver(job())) == [DELIVERED]
+    assert [line.endswith("AUTH=<>") for line in peer.lines if line.startswith("MAIL")] == [True, False, False]
+
+
+async def test_a_refused_parameter_is_not_tried_again_where_auth_was_not_said(clock: LoopClock) -> None:
+    peer = ScriptedPeer(clock, MAIL="555 5.5.4 Unknown parameter")
+    assert brief(await (await opened(peer)).deliver(job())) == [("failed", "mail", 555, "5.5.4")]
+    assert len([line for line in peer.lines if line.startswith("MAIL")]) == 1
+
+
 @pytest.mark.parametrize("offer", [("AUTH GSSAPI",), ()])
 async def test_no_common_mechanism_is_deferred(clock: LoopClock, offer: tuple[str, ...]) -> None:
     peer = ScriptedPeer(clock, (*TLS, *offer))

@@ -52,6 +52,7 @@ class OutboundSession:
         self._talk = talk
         self._session = talk.session
         self._is_closed = False
+        self._null_auth = True
 
     @classmethod
     async def open(
@@ -124,6 +125,14 @@ class OutboundSession:
         self._talk.stream.close()
 
     async def _transact(self, job: Job, recipients: Sequence[Recipient]) -> list[RecipientResult]:
+        transaction = await self._attempt(job, recipients)
+        if transaction.is_null_auth_refused and self.is_reusable:
+            # RFC 4954 §5 wants AUTH=<>, and not every server that offers AUTH knows it.
+            self._null_auth = False
+            transaction = await self._attempt(job, recipients)
+        return [result for result in transaction.results if result is not None]
+
+    async def _attempt(self, job: Job, recipients: Sequence[Recipient]) -> Transaction:
         if not self.is_reusable:
             raise LocalProtocolError("the session takes no more mail; open another")
         talk = self._talk
@@ -131,7 +140,7 @@ class OutboundSession:
         envelope = msgspec.structs.replace(job.envelope, recipients=tuple(recipients))
         chunked = self.offer.chunking and job.octets >= CHUNKED_FROM_OCTETS
         needs = Needs(job.octets, job.has_8bit, job.utf8_header)
-        transaction = Transaction(self._session, envelope, needs, chunked=chunked)
+        transaction = Transaction(self._session, envelope, needs, chunked=chunked, null_auth=self._null_auth)
         try:
             await self._run(transaction, job)
         except ConnectError as error:
@@ -150,7 +159,7 @@ class OutboundSession:
             raise
         self.was_stale = self.messages > 0 and self._is_closed and not transaction.heard_anything
         self.messages += 1
-        return [result for result in transaction.results if result is not None]
+        return transaction
 
     async def _run(self, transaction: Transaction, job: Job) -> None:
         while (action := transaction.next()) is not None:

@@ -39,10 +39,10 @@ def test_mail_has_the_parameters_that_the_peer_offers(
     envelope: Envelope, needs: Needs, offer: PeerOffer, line: str
 ) -> None:
     utf8 = commands.wants_smtputf8(envelope, needs, offer)
-    assert commands.mail(envelope, needs, offer, utf8=utf8, logged_in=True) == line.encode() + b"\r\n"
+    assert commands.mail(envelope, needs, offer, utf8=utf8, null_auth=True) == line.encode() + b"\r\n"
 
 
-def test_auth_is_given_only_in_a_session_that_logged_in() -> None:
+def test_auth_is_given_only_when_asked_for() -> None:
     assert b"AUTH" not in commands.mail(Envelope(ADA), Needs(1), ALL, utf8=False)
 
 

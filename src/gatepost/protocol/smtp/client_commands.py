@@ -74,10 +74,11 @@ def wants_smtputf8(envelope: Envelope, needs: Needs, offer: PeerOffer) -> bool:
     return offer.smtputf8 and needed
 
 
-def mail(envelope: Envelope, needs: Needs, offer: PeerOffer, *, utf8: bool, logged_in: bool = False) -> bytes:
+def mail(envelope: Envelope, needs: Needs, offer: PeerOffer, *, utf8: bool, null_auth: bool = False) -> bytes:
     """MAIL with each parameter that the peer offers and the message has (RFC 1870, 6152, 6531, 3461, 4954 §5).
 
-    utf8: from `wants_smtputf8`. logged_in: we used AUTH; then AUTH=<> says that we vouch for nobody's login.
+    utf8: from `wants_smtputf8`. null_auth: say AUTH=<>, if the peer offers AUTH: the login that we used there is ours,
+    not that of whoever wrote the message.
     """
     words = [f"MAIL FROM:<{_path(envelope.reverse_path, utf8)}>"]
     if offer.size is not None:
@@ -90,7 +91,7 @@ def mail(envelope: Envelope, needs: Needs, offer: PeerOffer, *, utf8: bool, logg
         words.append(f"RET={envelope.ret}")
     if offer.dsn and envelope.envid.isascii() and envelope.envid:
         words.append(f"ENVID={encode_xtext(envelope.envid)}")
-    if logged_in and offer.auth:
+    if null_auth and offer.auth:
         words.append("AUTH=<>")
     return _line(*words)
 

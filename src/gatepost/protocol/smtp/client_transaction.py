@@ -84,12 +84,21 @@ class Transaction:
     it: such recipients have their result at once.
     """
 
-    def __init__(self, session: ClientSession, envelope: Envelope, needs: Needs, *, chunked: bool = False) -> None:
-        """chunked: send the content by BDAT; the peer must offer CHUNKING."""
+    def __init__(
+        self,
+        session: ClientSession,
+        envelope: Envelope,
+        needs: Needs,
+        *,
+        chunked: bool = False,
+        null_auth: bool = True,
+    ) -> None:
+        """chunked: send the content by BDAT; the peer must offer CHUNKING. null_auth: say AUTH=<> once logged in."""
         self.results: list[RecipientResult | None] = [None] * len(envelope.recipients)
         self.heard_anything = False  # an answer other than 421
         self._session = session
         self._chunked = chunked
+        self._null_auth = null_auth and session.logged_in
         self._accepted: list[int] = []
         self._has_content = False
         self._at: Stage = "mail"
@@ -112,6 +121,13 @@ class Transaction:
             step, octets, number = self._unsent.popleft()
             return Send(session.send(step, octets, (number,)))
         return self._next_after_commands()
+
+    @property
+    def is_null_auth_refused(self) -> bool:
+        """Whether MAIL was refused for a parameter, and AUTH=<> was among them: it may be tried without."""
+        first = self.results[0] if self.results else None
+        refused = first is not None and first.by_peer and first.at == "mail" and first.reply.code in (501, 504, 555)
+        return self._null_auth and refused
 
     def answered(self, answer: Answer) -> None:
         """Take note of an answer."""
@@ -181,7 +197,7 @@ class Transaction:
             return
         if session.needs_reset:
             self._unsent.append((Step.RSET, commands.RSET, -1))
-        line = commands.mail(envelope, needs, session.offer, utf8=utf8, logged_in=session.logged_in)
+        line = commands.mail(envelope, needs, session.offer, utf8=utf8, null_auth=self._null_auth)
         self._unsent.append((Step.MAIL, line, -1))
         self._unsent.extend(rcpts)
         if not self._chunked:
