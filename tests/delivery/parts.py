@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 from tests.support.memory_maildrops import MemoryMaildrops
-from tests.support.memory_spool import MemorySpool
+from tests.support.memory_spool import MemoryContent, MemorySpool
 from tests.support.virtual_time import LoopClock
 
 from gatepost.accounts.model import Resolution, Target
@@ -239,12 +238,19 @@ class Post:
         )
         self._number = 0
 
-    async def send(self, *to: str | Recipient, sender: str = "bob@example.org", body: bytes = BODY, **more: Any) -> str:
+    async def send(
+        self,
+        *to: str | Recipient,
+        sender: str = "bob@example.org",
+        body: bytes = BODY,
+        content: MemoryContent | None = None,
+        **more: Any,
+    ) -> str:
         """The ID of a message that is in the spool now; the loop is told."""
         self._number += 1
         recipients = tuple(one if isinstance(one, Recipient) else Recipient(parse_mailbox(one)) for one in to)
         envelope = Envelope(parse_mailbox(sender) if sender else NULL_PATH, recipients, **more.pop("mail", {}))
-        content = self.spool.new_content()
+        content = content or self.spool.new_content()
         content.write(body)
         keys = tuple(
             destination(recipient.path, kept_here=recipient.path.domain in self.addresses.ours)
@@ -278,7 +284,3 @@ class Post:
             for entry, octets in self.spool.made()
             if entry.envelope.reverse_path.is_null and b"multipart/report" in octets
         ]
-
-
-def replace_tls(hop: NextHop) -> NextHop:
-    return msgspec.structs.replace(hop, tls="off")
