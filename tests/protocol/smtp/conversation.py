@@ -1,4 +1,4 @@
-"""A server without I/O, as the intake driver plays it, that says yes to whatever is legal: for dialogues in tests."""
+"""A server without I/O, as the intake driver plays it, for tests: it says yes to all that is legal, but to nobody@."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from gatepost.protocol.smtp.commands import (
     Lhlo,
     Malformed,
     Quit,
+    Rcpt,
     StartTls,
     Xclient,
     parse_command,
@@ -70,6 +71,8 @@ class Server:
     def _decide(self, command: Command) -> Reply:
         if type(command) in self.refuse:
             return self.refuse[type(command)]
+        if isinstance(command, Rcpt) and command.recipient.path.local_part == "nobody":
+            return Reply(550, "5.1.1", "No such user")
         if isinstance(command, Helo):
             return self.offer.helo_reply()
         if isinstance(command, Ehlo | Lhlo):
