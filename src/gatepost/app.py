@@ -25,7 +25,7 @@ from gatepost.intake.parts import IntakeParts
 from gatepost.intake.session import SmtpSession
 from gatepost.intake.settings import ListenerSettings
 from gatepost.net.clock import SystemClock, SystemIds
-from gatepost.net.connection import TlsForPeers
+from gatepost.net.connection import Connection, TlsForPeers
 from gatepost.net.connector import StreamConnector
 from gatepost.net.control import ControlServer
 from gatepost.net.dns.resolver import DnsResolver
@@ -33,6 +33,7 @@ from gatepost.net.listener import Listener, Served, serve
 from gatepost.net.tls import ServerTls
 from gatepost.pickup.parts import PickupParts
 from gatepost.pickup.session import Pop3Session
+from gatepost.pickup.settings import PickupSettings
 from gatepost.policy.checks import message_size, recipient_count
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES
@@ -68,7 +69,6 @@ class Worker:
         self._tls = tls
         self._clock = SystemClock()
         self._ids = SystemIds()
-        self._sessions: set[SmtpSession | Pop3Session] = set()
         self._served: list[Served] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._recorder = AuditWriter(data.audit, config.hostname, number, self._clock, self._ids)
@@ -89,7 +89,7 @@ class Worker:
         self._delivery = self._build_delivery()
         self._control = ControlServer(control, self._control_handlers(), self._control_failed)
         self._intake = self._build_intake()
-        self._pickup = PickupParts(gate=self._gate, maildrops=self._maildrops)
+        self._pickup = PickupParts(gate=self._gate, maildrops=self._maildrops, settings=PickupSettings())
 
     # --- building ------------------------------------------------------------------------------------------------
 
@@ -156,16 +156,14 @@ class Worker:
     def _driver_of(self, listener: Listener) -> Callable[[Wire], SessionDriver] | None:
         """What makes the session of a connection; None for what is served by others (`admin`)."""
         if listener.service in ("pop3", "pop3s"):
-            return lambda wire: self._tracked(Pop3Session(wire, self._pickup))
+            return lambda wire: Pop3Session(wire, self._pickup)
         if listener.service in ("mx", "submission", "submissions", "lmtp"):
             settings = ListenerSettings(xclient=listener.xclient)
-            return lambda wire: self._tracked(SmtpSession(wire, self._intake, settings))
+            return lambda wire: SmtpSession(wire, self._intake, settings)
         return None
 
-    def _tracked(self, session: Any) -> Any:
-        self._sessions.add(session)
-        session.on_over = self._sessions.discard
-        return session
+    def _connections(self) -> list[Connection]:
+        return [connection for served in self._served for connection in served.connections]
 
     async def drain(self, seconds: float) -> None:
         """No new connections; sessions end after their transaction, delivery after its attempts, at the latest after
@@ -173,13 +171,13 @@ class Worker:
         for served in self._served:
             served.stop()
         await asyncio.sleep(0)  # a connection that was just accepted becomes a session first
-        for session in list(self._sessions):
-            session.shut_down()
+        for connection in self._connections():
+            connection.shut_down()
         until = self._clock.monotonic() + seconds
-        while self._sessions and self._clock.monotonic() < until:
+        while self._connections() and self._clock.monotonic() < until:
             await asyncio.sleep(0.05)
-        for session in list(self._sessions):
-            session.wire.abort()
+        for connection in self._connections():
+            connection.abort()
         await self._delivery.stop(max(0.0, until - self._clock.monotonic()))
         await self._close()
 

@@ -49,11 +49,13 @@ from gatepost.protocol.smtp.commands import (
     Xclient,
 )
 from gatepost.protocol.smtp.extensions import Offer
+from gatepost.spool.model import NewEntry
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
 
 if TYPE_CHECKING:
     from gatepost.intake.session import SmtpSession
 
+ACCEPTED: Final = Reply(250, "2.0.0", "Message accepted")
 OK: Final = Reply(250, "2.0.0", "Ok")
 START_CONTENT: Final = Reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
 NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again later")
@@ -65,7 +67,7 @@ SYNTAX_CHECKS: Final = {"MAIL": "sender.syntax", "RCPT": "recipient.syntax"}
 
 
 class Commands:
-    """The commands of one session. messages: accepted so far."""
+    """The commands of one session. messages: accepted so far. is_keeping: one is on its way into the spool."""
 
     def __init__(self, session: SmtpSession, listener: ListenerSettings) -> None:
         self._session = session
@@ -76,6 +78,7 @@ class Commands:
         self._auth = AuthDialogue(session.gate, session.parts.settings, session.wire)
         self._tls_offered = True
         self.messages = 0
+        self.is_keeping = False
 
     # --- for the driver ------------------------------------------------------------------------------------------
 
@@ -295,17 +298,23 @@ class Commands:
         envelope = self._session.protocol.envelope
         entry = transaction.entry(envelope, facts, content, name_address=name_address)
         self._transaction = None
+        self.is_keeping = True
+        try:
+            return await self._kept(transaction, entry, content)
+        finally:
+            self.is_keeping = False
+
+    async def _kept(self, transaction: Transaction, entry: NewEntry, content: Content) -> Reply:
+        parts, octets = self._session.parts, transaction.octets
         try:
             await parts.spool.add(entry, content)
         except SpoolFullError:
             content.discard()
-            return self._recorded(transaction, NO_ROOM.with_id(transaction.id), octets=facts.octets)
+            return self._recorded(transaction, NO_ROOM.with_id(transaction.id), octets=octets)
         except SpoolError:
             content.discard()
-            return self._recorded(transaction, SPOOL_FAILED.with_id(transaction.id), octets=facts.octets)
-        reply = self._recorded(
-            transaction, Reply(250, "2.0.0", "Message accepted", transaction.id), octets=facts.octets
-        )
+            return self._recorded(transaction, SPOOL_FAILED.with_id(transaction.id), octets=octets)
+        reply = self._recorded(transaction, ACCEPTED.with_id(transaction.id), octets=octets)
         if reply.code == 421:
             # Not answered 250, so the peer keeps it and tries again; ours would be a second copy.
             await parts.spool.change(entry.id, "drop", parts.gate.clock.unix())

@@ -63,7 +63,6 @@ class SmtpSession:
         self._is_over = False
         self._ends = False
         self._peer_finished = False
-        self.on_over: Callable[[Any], None] = _nobody
 
     # --- called by the wire --------------------------------------------------------------------------------------
 
@@ -105,8 +104,8 @@ class SmtpSession:
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        if self._task is not None and not self.commands.is_keeping:
+            self._task.cancel()  # but a message that is being kept is kept and recorded, though nobody hears of it
         self.commands.session_ended(reason, self.protocol.state is State.STARTTLS)
         try:
             self.commands.end_transaction(reason or "connection closed")
@@ -114,7 +113,6 @@ class SmtpSession:
         except RecordError as error:
             log.error("record cannot be written", error=str(error))
         self.gate.end()
-        self.on_over(self)
 
     def shut_down(self) -> None:
         """The server stops: a session between transactions ends now, another after its transaction."""
@@ -270,7 +268,3 @@ class SmtpSession:
             took_ms=round((clock.monotonic() - self._began) * 1000),
             details=details,
         )
-
-
-def _nobody(_session: object) -> None:
-    """Nobody wants to know that a session is over."""

@@ -75,6 +75,11 @@ class Transaction:
             self._refused.append({"recipient": printable(str(path)), "reply": str(reply)})
             self._evaluated.extend(each for each in decision.evaluated if each.verdict != "pass")
 
+    @property
+    def octets(self) -> int:
+        """Of the content that has arrived."""
+        return self.content.octets if self.content else 0
+
     # --- content -------------------------------------------------------------------------------------------------
 
     def begin_content(self, content: Content, limit: int) -> None:

@@ -36,9 +36,14 @@ class TlsForPeers:
 
 
 class Connection(asyncio.Protocol):
-    """The wire under one session. service: of the listener. tls: None where no certificate is at hand."""
+    """The wire under one session. service: of the listener. tls: None where no certificate is at hand.
+
+    connections: the set of those that stand; it comes and goes there by itself. proxied: the client that a PROXY
+    header named.
+    """
 
     __slots__ = (
+        "_all",
         "_closing",
         "_drained",
         "_driver",
@@ -57,7 +62,14 @@ class Connection(asyncio.Protocol):
         "_upgrade_task",
     )
 
-    def __init__(self, service: str, tls: TlsForPeers | None, make: DriverFactory, proxied: Peer | None = None) -> None:
+    def __init__(
+        self,
+        service: str,
+        tls: TlsForPeers | None,
+        make: DriverFactory,
+        connections: set[Connection],
+        proxied: Peer | None = None,
+    ) -> None:
         self._service = service
         self._tls = tls
         self._make = make
@@ -74,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._reading_paused_by: set[str] = set()
         self._closing: asyncio.TimerHandle | None = None
         self._upgrade_task: asyncio.Task[None] | None = None
+        self._all = connections
 
     # --- asyncio.Protocol ----------------------------------------------------------------------------------------
 
@@ -84,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._peer = self._proxied or peer_of(self._transport, self._service)
         self._tls_state = self._negotiated()
         self._driver = self._make(self)
+        self._all.add(self)
         self._driver.connection_made()
 
     def data_received(self, data: bytes) -> None:
@@ -173,6 +187,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._is_lost:
             self._transport.abort()
 
+    def shut_down(self) -> None:
+        """The server stops."""
+        if self._driver is not None and not self._is_upgrading:
+            self._driver.shut_down()
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         return self._loop.call_later(seconds, callback)
 
@@ -230,6 +249,7 @@ class Connection(asyncio.Protocol):
         if self._is_lost:
             return
         self._is_lost = True
+        self._all.discard(self)
         if self._closing is not None:
             self._closing.cancel()
         if self._drained is not None and not self._drained.done():

@@ -123,11 +123,23 @@ def _ready(sock: socket.socket) -> socket.socket:
 
 
 class Served:
-    """A listener that is being served. `stop` takes no new connections; those that stand go on."""
+    """A listener that is being served. `stop` takes no new connections; those that stand go on.
 
-    def __init__(self, server: asyncio.Server | None, task: asyncio.Task[None] | None) -> None:
-        self._server = server
-        self._task = task
+    connections: those that stand.
+    """
+
+    def __init__(self) -> None:
+        self.connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def by(self, running: asyncio.Server | asyncio.Task[None]) -> Served:
+        """What accepts its connections."""
+        if isinstance(running, asyncio.Task):
+            self._task = running
+        else:
+            self._server = running
+        return self
 
     def stop(self) -> None:
         """No new connections."""
@@ -151,14 +163,14 @@ async def serve(
     if implicit and tls is None:
         raise ListenError(f"listen on {listener.address}: {listener.service} needs a certificate")
     context = tls.context if implicit and tls is not None else None
+    served = Served()
 
     def connection(proxied: Peer | None = None) -> Connection:
-        return Connection(listener.service, tls, make, proxied)
+        return Connection(listener.service, tls, make, served.connections, proxied)
 
     if listener.proxy_protocol:
-        return Served(None, loop.create_task(_serve_proxied(sock, listener, connection, context, trusted)))
-    # A dead handshake must not hold a connection: the loop's own default is 60 seconds.
-    return Served(await loop.create_server(connection, sock=sock, ssl=context, backlog=BACKLOG), None)
+        return served.by(loop.create_task(_serve_proxied(sock, listener, connection, context, trusted)))
+    return served.by(await loop.create_server(connection, sock=sock, ssl=context, backlog=BACKLOG))
 
 
 async def _serve_proxied(

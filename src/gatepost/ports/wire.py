@@ -106,6 +106,10 @@ class SessionDriver(Protocol):
         the driver closes."""
         ...
 
+    def shut_down(self) -> None:
+        """The server stops: the session ends as soon as its peer loses nothing by it."""
+        ...
+
     def connection_lost(self, reason: str) -> None:
         """It is over; nothing can be written any more. reason: for the record, "" when both sides were done."""
         ...
