@@ -259,7 +259,7 @@ def test_trouble_of_ours_defers_and_is_over_when_it_is_over(error: Exception | N
 
         post.addresses.error = error
         if error is None:
-            post.maildrops.deliver = broken  # type: ignore[method-assign]
+            post.maildrops.deliver = broken  # type: ignore[assignment,method-assign]
         async with post.running():
             entry_id = await post.send("ada@example.org")
             await post.passes(1)

@@ -249,7 +249,7 @@ def test_a_host_with_many_addresses_leaves_room_for_the_next_host() -> None:
 
 
 def test_a_thousand_mx_hosts_cost_ten_look_ups() -> None:
-    zone = {"example.net": {"MX": [f"{n} h{n}.example.net" for n in range(1000)]}, "h0.example.net": MX}
+    zone: dict[str, Any] = {"example.net": {"MX": [f"{n} h{n}.example.net" for n in range(1000)]}, "h0.example.net": MX}
     resolver = ZoneResolver(zone)
     router = Router(DeliverySettings(hostname=US), resolver, random.random)
     assert hops(asyncio.run(router.find("example.net"))) == ["203.0.113.1"]
