@@ -7,8 +7,6 @@ that would save 3 us a transaction, and kill the process with SIGBUS when the di
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -23,7 +21,6 @@ COUNTERS: Final = "counters.mdb"
 FACTS: Final = "facts.mdb"
 BOOT: Final = "boot"
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-RESERVED_OCTETS: Final = 8 * 1024 * 1024  # of disk, so that counting goes on for a while when it is full
 
 Report = Callable[[str], None]
 
@@ -90,18 +87,7 @@ def _open(path: Path, map_octets: int, *, sync: bool) -> lmdb.Environment:
         max_spare_txns=2,
     )
     environment.reader_check()
-    if not sync:
-        _reserve(path, min(RESERVED_OCTETS, map_octets))
     return environment
-
-
-def _reserve(path: Path, octets: int) -> None:
-    if path.stat().st_blocks * 512 >= octets:
-        return
-    # A second descriptor of an open LMDB file may be closed: its locks are on the lock file. A file system that
-    # cannot reserve, or has no room, is no reason to stop.
-    with contextlib.suppress(OSError), path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, octets)
 
 
 def _read(path: Path) -> str:

@@ -1,12 +1,13 @@
 """Entries that have an end: going through them a piece at a time, and giving some up when the file gets crowded.
 
-LMDB copies each page that it changes, so in a file that is really full not even deleting works. A quarter of the map is
-therefore kept free: what is worth least is given up before the end is reached.
+LMDB copies each page that it changes, so in a file that is really full, or on a full disk, not even deleting works.
+Room on disk is therefore reserved ahead, and a quarter of it kept free: what is worth least is given up before.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 from typing import Final, TypeAlias
 
 import lmdb
@@ -14,6 +15,7 @@ import lmdb
 from gatepost.store.lmdb.layout import END
 
 USED_AT_MOST: Final = 0.75
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 GIVEN_UP_AT_ONCE: Final = 500  # of twice as many, side by side: they share few pages
 
@@ -44,13 +46,27 @@ def give_up(txn: Transaction, start: bytes, within: Range) -> tuple[list[float],
     return [end for end, _ in victims], position
 
 
-def is_crowded(txn: Transaction, map_octets: int) -> bool:
-    """Whether the entries take more of the map than they may."""
+def is_crowded(txn: Transaction, octets: int) -> bool:
+    """Whether the entries take more of `octets` than they may."""
     stat = txn.stat()
     pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-    return pages * stat["psize"] > map_octets * USED_AT_MOST
+    return pages * stat["psize"] > octets * USED_AT_MOST
+
+
+def reserve(environment: lmdb.Environment, octets: int) -> bool:
+    """Whether the file has `octets` of disk from now on; True as well where the file system cannot reserve.
+
+    No other process writes meanwhile: where the C library has to reserve by writing, it would write over them. LMDB's
+    locks are on the other file, so that a second descriptor of this one may be closed.
+    """
+    with environment.begin(write=True), open(environment.path(), "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, octets)
+        except OSError as error:
+            return error.errno not in NO_ROOM
+    return True
 
 
 def is_full(error: lmdb.Error) -> bool:
     """The map is full, or the disk below it: LMDB then tells of a commit that wrote less than it should (EIO)."""
-    return isinstance(error, lmdb.MapFullError) or error.code in (errno.EIO, errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, lmdb.MapFullError) or error.code in (errno.EIO, *NO_ROOM)

@@ -15,9 +15,12 @@ from gatepost.store.lmdb.facts import Facts
 from gatepost.store.lmdb.layout import AT_ONCE, WITH_END, pack_shares, shares
 from gatepost.store.lmdb.opening import Report, open_files, this_boot
 from gatepost.store.lmdb.probe import MAP_OCTETS
-from gatepost.store.lmdb.room import Transaction, entries_from, give_up, is_crowded, is_full
+from gatepost.store.lmdb.room import Transaction, entries_from, give_up, is_crowded, is_full, reserve
 
 SWEPT_AT_ONCE: Final = 500  # entries a transaction: 0.3 ms at most
+RESERVED_OCTETS: Final = 8 * 1024 * 1024  # of disk at first, doubled when needed
+RESERVED_FOR_FACTS: Final = 1024 * 1024
+REPORTED_EACH: Final = 60.0  # seconds: a flood of keys must not become a flood of log lines
 WRITES_BETWEEN_LOOKS: Final = 64  # at the room that is left
 
 
@@ -42,9 +45,16 @@ class LmdbStanding:
         )
         self._facts = Facts(environment, map_octets, report)
         self._map_octets = map_octets
+        self._reserved = min(RESERVED_OCTETS, map_octets)
         self._writes = 0
+        self._lost, self._reported_at = 0, 0.0
         self._swept_to = b""
-        self._clear_dead(own_too=True)
+        try:
+            reserve(self._counters, self._reserved)
+            reserve(environment, min(RESERVED_FOR_FACTS, map_octets))
+            self._clear_dead(own_too=True)
+        except lmdb.Error as error:  # a full disk: counting is tried again and again, connections go on
+            report(str(self._told(error)))
 
     def tally(self, operations: Sequence[Operation], now: float) -> list[Result]:
         """The results in order, one transaction for all; a reading one where nothing is to be written."""
@@ -124,17 +134,22 @@ class LmdbStanding:
         if self._writes % WRITES_BETWEEN_LOOKS:
             return
         with self._counters.begin() as txn:
-            crowded = is_crowded(txn, self._map_octets)
-        if crowded:
+            if not is_crowded(txn, self._reserved):
+                return
+        larger = min(2 * self._reserved, self._map_octets)
+        if larger > self._reserved and reserve(self._counters, larger):
+            self._reserved = larger
+        else:
             self._make_room(now)
 
     def _make_room(self, now: float) -> None:
         """Give up the half that ends soonest of the next thousand entries: they are worth least."""
         with self._counters.begin(write=True) as txn:
             ends, self._swept_to = give_up(txn, self._swept_to, WITH_END)
-        lost = sum(end > now for end in ends)
-        if lost:
-            self._report(f"{self._counters.path()} is full: {lost} counters were given up before their end")
+        self._lost += sum(end > now for end in ends)
+        if self._lost and not 0 <= now - self._reported_at < REPORTED_EACH:
+            self._report(f"{self._counters.path()} is full: {self._lost} counters were given up before their end")
+            self._lost, self._reported_at = 0, now
 
     def _clear_dead(self, *, own_too: bool = False) -> None:
         """Undo what processes entered that are gone; at the start also what is left of an owner of our own slot."""
