@@ -27,7 +27,7 @@ async def test_a_message_for_an_account_is_kept_before_250_is_said() -> None:
         S: 354 Start mail input; end with <CRLF>.<CRLF>
         C: From: bob@example.net
         C: Subject: hello
-        C: 
+        C:
         C: ..a line that begins with a dot
         C: .
         S: 250 2.0.0 Message accepted
@@ -137,7 +137,7 @@ async def test_a_full_disk_defers_the_message_and_the_server_goes_on() -> None:
         C: DATA
         S: 354 Start mail input; end with <CRLF>.<CRLF>
         C: From: a@b.example
-        C: 
+        C:
         C: hello
         C: .
         S: {end}

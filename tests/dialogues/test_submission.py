@@ -59,7 +59,7 @@ async def test_a_user_logs_in_and_sends_to_anybody() -> None:
         C: Bcc: secret@far.example,
         C:  other@far.example
         C: Subject: hello
-        C: 
+        C:
         C: hello
         C: .
         S: 250 2.0.0 Message accepted
@@ -113,6 +113,19 @@ async def test_guessing_ends_the_session_and_then_locks_the_network_but_nobody_e
     await other.read()
     await other.say(b"EHLO c.example\r\n")
     assert await other.line(f"AUTH PLAIN {plain('ada@example.org', PASSWORD)}") == "235 2.7.0 Authentication successful"
+
+
+async def test_a_password_after_a_refused_auth_is_not_recorded() -> None:
+    desk = Desk()
+    client = desk.connect("submission")
+    await client.read()
+    await client.say(b"EHLO c.example\r\n")
+    secret = plain("ada@example.org", PASSWORD)
+    assert (await client.line("AUTH\tPLAIN " + secret)).startswith("50")
+    assert (await client.line("AUTH PLAIN")).startswith("538")
+    assert (await client.line(secret)).startswith("500")
+    client.hang_up()
+    assert secret not in repr(desk.recorder.events)
 
 
 async def test_an_exchange_in_steps_and_its_cancellation() -> None:

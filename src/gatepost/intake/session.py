@@ -62,6 +62,7 @@ class SmtpSession:
         self._is_going_down = False
         self._is_over = False
         self._ends = False
+        self._was_auth = False
         self._peer_finished = False
 
     # --- called by the wire --------------------------------------------------------------------------------------
@@ -145,8 +146,7 @@ class SmtpSession:
         """The command in an item of the parser, noted in the dialogue."""
         if isinstance(item, Line):
             command = parse_command(item.octets, self.dialect)
-            is_secret = item.octets[:4].upper() == b"AUTH"  # with an initial response it carries a password
-            self.dialogue.heard(b" ".join(item.octets.split(b" ")[:2]) if is_secret else item.octets)
+            self.dialogue.heard(self._without_secret(item.octets, command))
             return command
         if isinstance(item, AuthResponse):
             self.dialogue.heard("*" if item.response is None else "(response to the challenge)")
@@ -154,6 +154,17 @@ class SmtpSession:
             self.dialogue.heard(f"({item.reason})")
         assert not isinstance(item, Content)  # the pump takes it
         return item
+
+    def _without_secret(self, line: bytes, command: Command | Malformed) -> bytes:
+        """`line` as the record may have it: AUTH may carry a password, and so may what follows a refused AUTH from a
+        peer that did not listen."""
+        after_auth, self._was_auth = self._was_auth, line[:4].upper() == b"AUTH"
+        if self._was_auth:
+            return b" ".join(line.split()[:2])
+        if after_auth and isinstance(command, Malformed) and not command.verb:
+            self._was_auth = True
+            return b"(not shown: it follows AUTH)"
+        return line
 
     def _take(self, command: Command | Malformed) -> None:
         action = self.protocol.receive(command)
