@@ -516,21 +516,28 @@ async def test_a_refusal_in_mid_content_counts_although_the_connection_broke(clo
         assert not session.is_reusable
 
 
-async def test_an_octet_a_minute_does_not_hold_us_for_longer_than_the_whole_may_take(clock: LoopClock) -> None:
-    timeouts = Timeouts(opening=600.0, message=1000.0)
+async def test_a_peer_that_drips_octets_cannot_hold_up_an_answer(clock: LoopClock) -> None:
     peer = ScriptedPeer(clock, ("X" * 400,))
     peer.piece, peer.seconds_per_read = 1, 20.0
-    began = clock.monotonic()
-    await failure(peer, timeouts=timeouts)
-    assert clock.monotonic() - began <= 600 + 20
+    failed = await failure(peer, timeouts=Timeouts(greeting=600.0, hello=300.0, opening=10_000.0))
+    assert failed.result.at == "helo"
+    assert clock.monotonic() <= 600 + 300 + 20
 
-    peer = ScriptedPeer(clock, (), RCPT="250 ok" + "k" * 10)
-    session = await opened(peer, timeouts=timeouts)
+
+async def test_a_peer_that_keeps_each_time_but_drags_out_the_whole_is_given_up(clock: LoopClock) -> None:
+    peer = ScriptedPeer(clock, ("X" * 400,))
+    peer.piece, peer.seconds_per_read = 1, 1.0
+    began = clock.monotonic()
+    await failure(peer, timeouts=Timeouts(opening=100.0))
+    assert 100 <= clock.monotonic() - began <= 101
+
+    peer = ScriptedPeer(clock, (), RCPT="250 okkkkkkkk")
+    session = await opened(peer, timeouts=Timeouts(opening=10_000.0, message=1000.0))
     peer.piece, peer.seconds_per_read = 1, 15.0
     began = clock.monotonic()
     results = await session.deliver(job(recipients=50))
     assert {result.kind for result in results} == {"deferred"}
-    assert clock.monotonic() - began <= 1000 + 20
+    assert 1000 <= clock.monotonic() - began <= 1015
 
 
 async def test_an_endless_reply_is_cut_off(clock: LoopClock) -> None:
