@@ -102,7 +102,7 @@ class House:
         self.maildrops = MaildirStore(data / "maildrops", host="mx.example.org", clock=self.clock)
         self.spool = SqliteSpool.open(data, "0", SpoolSettings(free_limit_octets=0), self.clock)
         self._changed = asyncio.Event()
-        self.spool.settle = self._settle  # type: ignore[method-assign]
+        self.spool.settle = self._settle  # type: ignore[assignment,method-assign]
         self.loop: DeliveryLoop = assemble(
             DeliverySettings(hostname="mx.example.org", private=True, idle=0.1, **settings),
             spool=self.spool,
