@@ -71,6 +71,7 @@ def _check_listeners(sections: Sections, problems: Problems) -> None:
             if address.collides_with(listen.address):
                 problems.error((*at, "address"), f"{listen.address} is taken: listen[{other + 1}] has {address}",
                                "give each its own address or port")  # fmt: skip
+                break
         earlier.append((place, listen.address))
         _check_listener(listen, at, trusts_nobody, problems)
 
