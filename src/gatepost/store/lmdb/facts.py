@@ -31,7 +31,7 @@ class Facts:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="standing")
         self._waiting: list[tuple[Change, asyncio.Future[int]]] = []
         self._writer: asyncio.Task[None] | None = None
-        self._swept_to = self._given_up_to = b""
+        self.swept_to = self._given_up_to = b""
 
     def recall(self, table: Table, key: str, now: float) -> bytes | None:
         """The value, None where there is none or it has ended."""
@@ -60,7 +60,7 @@ class Facts:
     async def sweep(self, now: float) -> int:
         """How many of the next SWEPT_AT_ONCE entries had ended; they are gone."""
         with self._environment.begin() as txn:
-            entries, self._swept_to = entries_from(txn, self._swept_to, EVERYTHING, SWEPT_AT_ONCE)
+            entries, self.swept_to = entries_from(txn, self.swept_to, EVERYTHING, SWEPT_AT_ONCE)
         ended = [key for end, key in entries if end <= now]
         if not ended:
             return 0

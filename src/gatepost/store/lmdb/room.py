@@ -24,7 +24,7 @@ Range: TypeAlias = tuple[bytes, bytes]  # the first key, and the first one behin
 
 
 def entries_from(txn: Transaction, start: bytes, within: Range, count: int) -> tuple[list[tuple[float, bytes]], bytes]:
-    """(end, key) of the next `count` entries of the range, and where to go on: at its beginning after its last."""
+    """(end, key) of the next `count` entries of the range, and where to go on: b"", its beginning, after its last."""
     first, behind = within
     entries: list[tuple[float, bytes]] = []
     cursor = txn.cursor()
@@ -34,7 +34,7 @@ def entries_from(txn: Transaction, start: bytes, within: Range, count: int) -> t
             return entries, cursor.key()
         entries.append((END.unpack_from(cursor.value())[0], cursor.key()))
         found = cursor.next()
-    return entries, first
+    return entries, b""
 
 
 def give_up(txn: Transaction, start: bytes, within: Range) -> tuple[list[float], bytes]:

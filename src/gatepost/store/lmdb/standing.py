@@ -3,6 +3,7 @@ this process; how the files are opened is in `opening`, what an operation does i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from gatepost.store.lmdb.probe import MAP_OCTETS
 from gatepost.store.lmdb.room import Transaction, entries_from, give_up, is_crowded, is_full, reserve
 
 SWEPT_AT_ONCE: Final = 500  # entries a transaction: 0.3 ms at most
+PIECES_A_SWEEP: Final = 20
 RESERVED_OCTETS: Final = 8 * 1024 * 1024  # of disk at first, doubled when needed
 RESERVED_FOR_FACTS: Final = 1024 * 1024
 REPORTED_EACH: Final = 60.0  # seconds: a flood of keys must not become a flood of log lines
@@ -97,16 +99,22 @@ class LmdbStanding:
         return await self._facts.forget(table, key)
 
     async def sweep(self, now: float) -> int:
-        """How many entries that have ended were removed; to be called every second or so by one worker.
+        """How many entries that have ended were removed; to be called every few seconds by each worker.
 
-        Looks at the next few hundred of each file, and at what processes left behind that ended without a word.
+        Looks at the next ten thousand of each file, in short transactions between which others run, and at what
+        processes left behind that ended without a word.
         """
+        removed = 0
         try:
             self._clear_dead()
-            removed = self._sweep_counters(now)
-            return removed + await self._facts.sweep(now)
+            for _ in range(PIECES_A_SWEEP):
+                removed += self._sweep_counters(now) + await self._facts.sweep(now)
+                if self._swept_to == self._facts.swept_to == b"":
+                    break
+                await asyncio.sleep(0)
         except lmdb.Error as error:
             raise self._told(error) from error
+        return removed
 
     def close(self) -> None:
         """Undo what this process entered, and let go of everything."""
