@@ -41,6 +41,7 @@ def test_a_reply_is_never_over_512_octets_and_keeps_its_id(text: str) -> None:
         (SmtpReply(421, "4.7.0", "Too many"), b"-ERR [SYS/TEMP] Too many\r\n"),
         (SmtpReply(454, "4.7.0", "Later"), b"-ERR [SYS/TEMP] Later\r\n"),
         (SmtpReply(554, "5.7.1", "Access denied"), b"-ERR [SYS/PERM] Access denied\r\n"),
+        (SmtpReply(504, "5.5.4", "Not offered"), b"-ERR Not offered\r\n"),
         (SmtpReply(250, "2.0.0", "Ok"), b"+OK Ok\r\n"),
     ],
 )

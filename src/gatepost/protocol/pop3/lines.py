@@ -37,6 +37,11 @@ class Parser:
         self._is_response = False
         self._has_spoken = False
 
+    @property
+    def read_ahead(self) -> int:
+        """Octets that came and were not taken yet."""
+        return len(self._buffer) - self._at
+
     def feed(self, octets: bytes) -> None:
         """More octets of the peer."""
         self._buffer = self._buffer[self._at :] + octets if self._at < len(self._buffer) else octets
@@ -69,7 +74,7 @@ class Parser:
 
     def drop_read_ahead(self) -> int:
         """Forget what came behind the last item; how many octets that were (RFC 2595 §4: STLS)."""
-        dropped = len(self._buffer) - self._at
+        dropped = self.read_ahead
         self._buffer, self._at = b"", 0
         return dropped
 
@@ -79,7 +84,7 @@ class Parser:
         return MAX_AUTH_OCTETS if line[:5].upper() == b"AUTH " else MAX_COMMAND_OCTETS
 
     def _without_line_end(self) -> Malformed | None:
-        rest = len(self._buffer) - self._at
+        rest = self.read_ahead
         if self._swallowed or (rest > MAX_COMMAND_OCTETS and rest > self._limit(self._buffer[self._at :])):
             self._swallowed += self.drop_read_ahead()
             if self._swallowed > MAX_SWALLOWED_OCTETS:

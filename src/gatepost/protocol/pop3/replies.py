@@ -72,4 +72,6 @@ def from_smtp(reply: SmtpReply) -> Reply:
         code = "AUTH"
     elif reply.is_transient:
         code = "SYS/TEMP"
+    elif reply.code < 510:  # the command was wrong, not the account and not the system (RFC 5321 §4.2.1)
+        code = ""
     return Reply(False, reply.text, code, reply.id)
