@@ -77,6 +77,7 @@ class Commands:
         self._carried: tuple[Verdict, ...] = ()
         self._auth = AuthDialogue(session.gate, session.parts.settings, session.wire)
         self._tls_offered = True
+        self.offer = self._current_offer()
         self.messages = 0
         self.is_keeping = False
 
@@ -91,7 +92,7 @@ class Commands:
         self._gate.note(decision)
         if decision.verdict is not None:
             return decision.verdict.reply.with_id(self._gate.id)
-        return self.offer().greeting()
+        return self.offer.greeting()
 
     def answer(self, command: Command | Malformed) -> Any:
         """The reply to a command that is legal now; an awaitable where something must be waited for."""
@@ -131,8 +132,8 @@ class Commands:
 
     # --- greeting ------------------------------------------------------------------------------------------------
 
-    def offer(self) -> Offer:
-        """What this peer may use now."""
+    def _current_offer(self) -> Offer:
+        """What this peer may use now; `offer` is what it was told last."""
         facts, session = self._gate.facts, self._session
         return Offer(
             hostname=facts.hostname,
@@ -147,7 +148,8 @@ class Commands:
 
     def _set_dialect(self, *, extended: bool) -> None:
         session = self._session
-        session.dialect = self.offer().dialect(extended=extended)
+        self.offer = self._current_offer()
+        session.dialect = self.offer.dialect(extended=extended)
         session.parser.set_dialect(session.dialect)
 
     def _helo(self, command: Helo | Ehlo | Lhlo) -> Any:
@@ -170,13 +172,13 @@ class Commands:
         self._gate.know(helo=command.domain, extended=extended)
         if not extended:
             self._set_dialect(extended=False)
-            return self.offer().helo_reply()
+            return self.offer.helo_reply()
         return then(offers_starttls(self._gate, self._session.wire), self._ehlo_reply)
 
     def _ehlo_reply(self, offers_tls: bool) -> Reply:
         self._tls_offered = offers_tls
         self._set_dialect(extended=True)
-        return self.offer().ehlo_reply()
+        return self.offer.ehlo_reply()
 
     def _starttls(self, _: StartTls) -> Reply:
         if not self._session.wire.can_start_tls:

@@ -52,8 +52,8 @@ class SmtpSession:
         self.commands = Commands(self, listener)
         lmtp = wire.peer.service == "lmtp"
         self.protocol = ServerSession(lmtp=lmtp, is_tls=wire.tls is not None)
-        self.parser = Parser(self.commands.offer().dialect(extended=True))
-        self.dialect = self.commands.offer().dialect(extended=True)
+        self.dialect = self.commands.offer.dialect(extended=True)
+        self.parser = Parser(self.dialect)
         self._out: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
         self._paused = False

@@ -6,7 +6,7 @@ caller gathers them and asks again. Checks are pure, so asking again costs only 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,10 +19,14 @@ from gatepost.policy.verdict import Decision, Evaluated, Mode, Needs, Verdict
 
 
 class _Planned(msgspec.Struct, frozen=True):
-    check: Check
-    step: Step
-    mode: Mode
+    """One step of one check with its settings: what the loop reads, flat."""
+
+    decide: Callable[[Any, Any], Verdict | None]
     settings: CheckSettings
+    needs: tuple[str, ...]
+    reads: tuple[str, ...]
+    mode: Mode
+    strangers_only: bool
     passed: Evaluated
 
 
@@ -65,29 +69,29 @@ class Policy:
         that wait for a later stage are collected.
         """
         plan = self._plans[stage, facts.session.service]
-        is_stranger = facts.session.may_relay_by is None
-        evaluated: list[Evaluated] = []
+        is_authorised = facts.session.may_relay_by is not None
+        evaluated: list[Evaluated] | None = None  # made when one has not just passed
         later: list[Verdict] = []
-        noteworthy = False
-        for planned in plan.steps:
-            if planned.check.strangers_only and not is_stranger:
-                noteworthy = True  # not run: the prepared record, which names it, does not fit
+        for at, planned in enumerate(plan.steps):
+            if is_authorised and planned.strangers_only:
+                evaluated = _passed(plan, at) if evaluated is None else evaluated
                 continue
-            missing = [name for name in planned.step.needs if getattr(facts, name) is UNSET]
-            if missing:
-                return Needs(tuple(missing))
-            verdict = planned.step.decide(facts, planned.settings)
+            for name in planned.needs:
+                if getattr(facts, name) is UNSET:
+                    return Needs(tuple(each for each in planned.needs if getattr(facts, each) is UNSET))
+            verdict = planned.decide(facts, planned.settings)
             if verdict is None:
-                evaluated.append(planned.passed)
+                if evaluated is not None:
+                    evaluated.append(planned.passed)
                 continue
-            noteworthy = True
+            evaluated = _passed(plan, at) if evaluated is None else evaluated
             evaluated.append(_evaluated(planned, facts, verdict))
             if planned.mode != "enforce":
                 continue
             if not verdict.later:
                 return Decision(verdict, tuple(evaluated), tuple(later))
             later.append(verdict)
-        return Decision(None, tuple(evaluated), tuple(later)) if noteworthy else plan.all_passed
+        return plan.all_passed if evaluated is None else Decision(None, tuple(evaluated), tuple(later))
 
     def _plan(self, stage: Stage, service: Service) -> _Plan:
         steps = []
@@ -98,13 +102,23 @@ class Policy:
                 continue
             for step in check.steps:
                 if step.stage is stage:
-                    step_mode: Mode = "shadow" if step.only_noted else mode
-                    steps.append(_Planned(check, step, step_mode, settings, Evaluated(check.name, step_mode, "pass")))
+                    steps.append(_planned(check, step, mode, settings))
         return _Plan(tuple(steps), Decision(None, tuple(planned.passed for planned in steps)))
 
 
+def _planned(check: Check, step: Step, mode: Mode, settings: CheckSettings) -> _Planned:
+    mode = "shadow" if step.only_noted else mode
+    passed = Evaluated(check.name, mode, "pass")
+    return _Planned(step.decide, settings, step.needs, step.reads, mode, check.strangers_only, passed)
+
+
+def _passed(plan: _Plan, count: int) -> list[Evaluated]:
+    """The first `count` steps have passed."""
+    return [planned.passed for planned in plan.steps[:count]]
+
+
 def _evaluated(planned: _Planned, facts: Facts, verdict: Verdict) -> Evaluated:
-    read = {name: _plain(_field(facts, name)) for name in planned.step.reads}
+    read = {name: _plain(_field(facts, name)) for name in planned.reads}
     return Evaluated(verdict.name, planned.mode, verdict.word, verdict.reason, read)
 
 
