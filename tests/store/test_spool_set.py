@@ -108,6 +108,14 @@ async def test_own_and_adopted_entries_share_a_lease(tmp_path: Path, spools: Spo
     assert sorted(seen) == sorted([*left, own])
 
 
+async def test_a_destination_gets_no_more_from_several_spools_than_from_one(tmp_path: Path, spools: SpoolSet) -> None:
+    for spool in ("3", "4"):
+        for _ in range(3):
+            await leave_behind(tmp_path, spool)
+    await spools.adopt()
+    assert len(await spools.lease(NOW, 100, per_destination=2)) == 2
+
+
 async def test_one_settlement_over_several_spools_ends_each_lease_where_it_began(
     tmp_path: Path, spools: SpoolSet
 ) -> None:

@@ -103,8 +103,7 @@ class SpoolRows:
         self._forget()
 
     def rolled_back(self) -> None:
-        self._next_number = self._free_number()
-        self._forget()
+        self._forget()  # numbers that were given are not given again: a gap does no harm
 
     def _forget(self) -> None:
         self._octets_noted = self._entries_noted = 0
@@ -139,11 +138,8 @@ class SpoolRows:
         counted = execute("SELECT count(*), coalesce(sum(octets), 0) FROM entry").fetchone()
         self.entries, self.octets = cast(tuple[int, int], counted)
         self._octets_noted = self._entries_noted = 0  # what recovery removed is not in the count
-        self._next_number = self._free_number()
-
-    def _free_number(self) -> int:
-        row = self._connection.execute("SELECT coalesce(max(number), 0) + 1 FROM entry").fetchone()
-        return cast(tuple[int], row)[0]
+        last = execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()
+        self._next_number = cast(tuple[int], last)[0] + 1
 
     # --- adding
 

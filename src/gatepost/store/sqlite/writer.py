@@ -94,7 +94,7 @@ class GroupCommitWriter:
         return future
 
     def stop(self) -> None:
-        """Carries out what was submitted, writes the log back and ends the thread. Blocks."""
+        """Carries out what was submitted and ends the thread. Blocks."""
         self._queue.put(None)
         self._thread.join()
 
@@ -110,8 +110,7 @@ class GroupCommitWriter:
                 self._checkpoint_if_long()
             elif running:
                 self._idle()
-        self._checkpoint()
-        self._connection.set_wal_hook(None)
+        self._connection.set_wal_hook(None)  # closing the connection writes the log back
 
     def _collect(self) -> tuple[list[Work], bool]:
         """The next batch, empty after a while without work, and whether to go on after it."""
