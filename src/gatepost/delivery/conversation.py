@@ -53,17 +53,22 @@ class Conversation:
 
     async def answer(self) -> Answer:
         """The answer to what was sent first and is unanswered. Raises ConnectError, ProtocolError."""
+        answer = self.session.next_answer() or await self._awaited()
+        self._hear(answer.reply)
+        return answer
+
+    async def _awaited(self) -> Answer:
         step = self.session.waits_for
         if step is None:
             raise ProtocolError("there is nothing to wait for")
         ends_at = self._clock.monotonic() + self.timeouts.answer_to(step)
-        while (answer := self.session.next_answer()) is None:
-            octets = await self.stream.read(self._left(ends_at, f"answer ({step.name.replace('_', ' ').lower()})"))
+        while True:
+            octets = await self.stream.read(self._left(ends_at, "answer"))
             if not octets:
-                raise ConnectError(f"the peer closed the connection without an answer ({step.name.lower()})")
+                raise ConnectError("the peer closed the connection without an answer")
             self.session.feed(octets)
-        self._hear(answer.reply)
-        return answer
+            if (answer := self.session.next_answer()) is not None:
+                return answer
 
     async def last_words(self) -> Answer | None:
         """An answer that came before the connection broke: a peer that refuses in mid-content says why, and closes."""

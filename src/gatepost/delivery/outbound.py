@@ -7,7 +7,6 @@ how it is opened (`outbound_opening`), which next hop, and when to try again (th
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -167,10 +166,8 @@ class OutboundSession:
                 await self._talk.write(action.octets)
             elif isinstance(action, Receive):
                 transaction.answered(await self._talk.answer())
-            elif action.chunked:
-                await self._send_chunks(transaction, job)
             else:
-                await self._send_stuffed(transaction, job)
+                await self._send_content(transaction, job, chunked=action.chunked)
         if self._session.state is State.CLOSED:
             self.close()
 
@@ -184,46 +181,44 @@ class OutboundSession:
         transaction.lost(self._session.closed_by or trouble(error))
         self.close()
 
-    async def _send_stuffed(self, transaction: Transaction, job: Job) -> None:
+    async def _send_content(self, transaction: Transaction, job: Job, *, chunked: bool) -> None:
+        pieces = job.content()
+        try:
+            if chunked:
+                await self._send_chunks(transaction, pieces)
+            else:
+                await self._send_stuffed(transaction, pieces, job.octets)
+        finally:
+            if isinstance(pieces, AsyncGenerator):  # closes what it holds open, also in mid-content
+                await pieces.aclose()
+
+    async def _send_stuffed(self, transaction: Transaction, pieces: AsyncIterator[bytes], octets: int) -> None:
         transaction.begin_content()
         stuffer = DotStuffer()
-        async with _pieces(job) as pieces:
-            batch, size = [], 0
-            while (piece := await _next_piece(pieces)) is not None:
-                batch.append(stuffer.feed(piece))
-                size += len(piece)
-                if size >= WRITE_OCTETS:
-                    await self._talk.write_content(b"".join(batch))
-                    batch, size = [], 0
-            batch.append(stuffer.finish())
-        await self._talk.write(b"".join(batch), shown=f"({job.octets} octets)")
+        batch, size = [], 0
+        while (piece := await _next_piece(pieces)) is not None:
+            batch.append(stuffer.feed(piece))
+            size += len(piece)
+            if size >= WRITE_OCTETS:
+                await self._talk.write_content(b"".join(batch))
+                batch, size = [], 0
+        batch.append(stuffer.finish())
+        await self._talk.write(b"".join(batch), shown=f"({octets} octets)")
 
-    async def _send_chunks(self, transaction: Transaction, job: Job) -> None:
+    async def _send_chunks(self, transaction: Transaction, pieces: AsyncIterator[bytes]) -> None:
         lines = LineEnds()
-        async with _pieces(job) as pieces:
-            chunk = await _next_chunk(pieces, lines) or b""
-            while True:
-                following = await _next_chunk(pieces, lines)
-                while not transaction.may_send_chunk:
-                    transaction.answered(await self._talk.answer())
-                if transaction.is_refused:
-                    return
-                line = transaction.chunk(len(chunk), last=following is None)
-                await self._talk.write(line + chunk, shown=f"{line[:-2].decode('ascii')} (content)")
-                if following is None:
-                    return
-                chunk = following
-
-
-@asynccontextmanager
-async def _pieces(job: Job) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The content of `job`; what holds it open is closed at the end, also in mid-content."""
-    pieces = job.content()
-    try:
-        yield pieces
-    finally:
-        if isinstance(pieces, AsyncGenerator):
-            await pieces.aclose()
+        chunk = await _next_chunk(pieces, lines) or b""
+        while True:
+            following = await _next_chunk(pieces, lines)
+            while not transaction.may_send_chunk:
+                transaction.answered(await self._talk.answer())
+            if transaction.is_refused:
+                return
+            line = transaction.chunk(len(chunk), last=following is None)
+            await self._talk.write(line + chunk, shown=f"{line[:-2].decode('ascii')} (content)")
+            if following is None:
+                return
+            chunk = following
 
 
 async def _next_piece(pieces: AsyncIterator[bytes]) -> bytes | None:

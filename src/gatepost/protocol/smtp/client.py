@@ -42,6 +42,8 @@ class Step(Enum):
     RSET = auto()
     QUIT = auto()
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and the tables are read ten times a message
+
 
 class State(Enum):
     """Where the session will be once what was sent is answered well."""
@@ -55,6 +57,8 @@ class State(Enum):
     DATA = auto()  # content is next, and must come (RFC 5321 §4.1.1.4)
     CHUNKS = auto()  # more BDAT is next
     CLOSED = auto()  # QUIT was sent or 421 came
+
+    __hash__ = object.__hash__
 
 
 _ANYWHERE: Final = {Step.RSET: State.READY, Step.QUIT: State.CLOSED}

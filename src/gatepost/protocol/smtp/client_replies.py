@@ -73,7 +73,7 @@ class ReplyParser:
         """Adds `line` (without its LF) to the reply; whether it was the last."""
         # A bare CR or LF is no line end (RFC 5321 §2.3.8): a reply that quotes text of a third party could otherwise
         # be made to hold a second one.
-        if not line.endswith(b"\r") or b"\r" in line[:-1]:
+        if line.find(b"\r") != len(line) - 1:
             raise ProtocolError(f"a reply has a line end other than CRLF: {printable(line, 60)}")
         digits, separator = line[:3], line[3:4]
         if len(digits) < 3 or not digits.isdigit() or digits[0] not in b"2345" or separator not in b"\r -":
@@ -96,19 +96,22 @@ def parse_reply(raw: RawReply, *, enhanced: bool = True) -> Reply:
     ENHANCEDSTATUSCODES or not; other text that looks like one stays text. enhanced: False for the greeting and
     answers to HELO and EHLO, which have none.
     """
-    lines = [printable(line, MAX_TEXT_CHARACTERS) for line in raw.lines]
+    text = printable(raw.lines[0], MAX_TEXT_CHARACTERS)
     esc = ""
-    if enhanced and (match := _ENHANCED.match(lines[0])) and lines[0][0] == str(raw.code)[0]:
+    if enhanced and (match := _ENHANCED.match(text)) and int(text[0]) == raw.code // 100:
         esc = match.group(1)
-        lines = [_without(line, esc) for line in lines]
-    text = "\n".join(lines)
+        text = text[match.end() :]
+    if len(raw.lines) > 1:
+        rest = [_without(printable(line, MAX_TEXT_CHARACTERS), esc) for line in raw.lines[1:]]
+        text = "\n".join([text, *rest])
     if len(text) > MAX_TEXT_CHARACTERS:
         text = text[:MAX_TEXT_CHARACTERS] + "..."
     return Reply(raw.code, esc, text)
 
 
 def _without(line: str, esc: str) -> str:
-    return line[len(esc) :].lstrip(" ") if line == esc or line.startswith(esc + " ") else line
+    is_repeated = esc and (line == esc or line.startswith(esc + " "))
+    return line[len(esc) :].lstrip(" ") if is_repeated else line
 
 
 class PeerOffer(msgspec.Struct, frozen=True):
