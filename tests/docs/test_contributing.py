@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.policy import facts as f
+
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import Stage
 from gatepost.policy.registry import CHECKS
 from gatepost.policy.verdict import Decision
-from tests.policy import facts as f
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
 
