@@ -230,7 +230,7 @@ class AuditWriter:
 
     def _keep_synced(self, seconds: float) -> None:
         """The thread: soon after a line was written, it is on the disk."""
-        while True:
+        while not self._closing.is_set():
             self._dirty.wait()
             if self._closing.wait(seconds):
                 return
