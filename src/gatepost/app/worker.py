@@ -1,4 +1,4 @@
-"""The wiring: the one place where the parts of a worker are built and joined."""
+"""The wiring of a worker: its parts are built and joined here, started, drained and closed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The wiring: the one place where the parts are built and joined."""
