@@ -8,31 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
 from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 from tests.conformance.maildrop import ADA, LARGE, PREFIX, SMALL, MaildropSuite, content_of, pieces
 from tests.support.memory_maildrops import MemoryMaildrops
+from tests.support.system_clock import SystemClock
 
 from gatepost.maildrop.port import MaildropBusyError, MaildropError, MaildropFullError, MaildropStore
 from gatepost.store.maildir import folders
 from gatepost.store.maildir.names import account_folder, age_of, base_of, size_field, uid_of, unique_name
 from gatepost.store.maildir.store import MaildirStore
-
-
-class SystemClock:
-    """The files' times are the system's, so the clock is too."""
-
-    def unix(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
 
 
 def make_store(folder: Path, quota: int | None = None) -> MaildirStore:
