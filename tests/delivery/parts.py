@@ -14,13 +14,14 @@ from tests.support.virtual_time import LoopClock
 
 from gatepost.accounts.model import Resolution, Target
 from gatepost.audit.event import Event, RecordError
+from gatepost.delivery.assembly import pool_settings
 from gatepost.delivery.expansion import Expansion
 from gatepost.delivery.local import LocalDelivery
 from gatepost.delivery.loop import DeliveryLoop
 from gatepost.delivery.next_hop import Job, NextHop
 from gatepost.delivery.notices import Notices
 from gatepost.delivery.outbound import OpenFailed, RecipientResult
-from gatepost.delivery.pool import Pool, PoolSettings
+from gatepost.delivery.pool import Pool
 from gatepost.delivery.remote import RemoteDelivery
 from gatepost.delivery.routing import Router
 from gatepost.delivery.settings import DeliverySettings
@@ -178,7 +179,7 @@ class FakeSession:
         if address in world.stale and self.messages:
             self.close()
             self.was_stale = True
-            return [result(451, "4.4.2", "gone", "mail", by_peer=False) for _ in job.envelope.recipients]
+            return [result(421, "4.4.2", "idle for too long", "mail") for _ in job.envelope.recipients]
         if (gate := world.gates.get(address)) is not None:
             await gate.wait()
         await asyncio.sleep(0)
@@ -189,7 +190,11 @@ class FakeSession:
         except Exception:
             self.close()
             return [result(451, "4.3.0", "unreadable", by_peer=False) for _ in job.envelope.recipients]
-        return world.answers.get(address, takes_all)(job)
+        results = world.answers.get(address, takes_all)(job)
+        assert len(results) == len(job.envelope.recipients)
+        if not all(one.by_peer for one in results):
+            self.close()
+        return results
 
     async def quit(self) -> None:
         self.close()
@@ -219,10 +224,7 @@ class Post:
         self.ids = CountedIds()
         self.resolver = ZoneResolver(zone or {})
         draw = random.Random(7).random
-        pool_settings = PoolSettings(
-            self.settings.per_address, self.settings.per_connection, self.settings.idle, self.settings.source
-        )
-        self.pool = Pool(self.world.open, pool_settings, self.clock)
+        self.pool = Pool(self.world.open, pool_settings(self.settings), self.clock)
         router = Router(self.settings, self.resolver, draw)
         expansion = Expansion(HOSTNAME, self.spool, self.ids, self.clock)
         notices = Notices(HOSTNAME, self.addresses, self.spool, self.ids, self.clock, self.settings.full_dsn_octets)

@@ -35,6 +35,7 @@ BOOK: dict[str, list[Target]] = {
     "info@example.org": [drop("ada")],
     "all@example.org": [drop("ada"), drop("bea"), remote("eve@example.net")],
     "away@example.org": [remote("ada@example.net")],
+    "Away@example.org": [remote("ada@example.net")],
     "club@example.org": [drop("ada", OWNER), remote("eve@example.net", OWNER), remote("zoe@example.net", OWNER)],
     "solo@example.org": [drop("ada", OWNER)],
     "postmaster@example.org": [Target("aside", Path("postmaster", "mx.example.org"))],
@@ -179,15 +180,16 @@ def test_a_forward_hands_the_wish_for_a_notice_on() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("address", ["away@example.org", "Away@example.org"])
 @pytest.mark.parametrize("case", [str, str.upper])
-def test_mail_that_comes_back_to_an_alias_is_a_loop(case: Any) -> None:
+def test_mail_that_comes_back_to_an_alias_is_a_loop(address: str, case: Any) -> None:
     """away@ours forwarded to a host that forwarded it back, until the Received fields were too many."""
 
     async def main() -> None:
         post = Post(NET, BOOK)
         async with post.running():
             body = f"Delivered-To: {case('away@example.org')}\r\n".encode() + BODY
-            entry_id = await post.send("away@example.org", body=body)
+            entry_id = await post.send(address, body=body)
             await post.passes(1)
             (recipient,) = post.spool.recipients(entry_id).values()
             assert recipient.state is State.BOUNCED

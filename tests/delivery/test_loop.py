@@ -175,7 +175,11 @@ def test_many_domains_behind_one_slow_host_do_not_take_every_worker() -> None:
             await post.passes(1)
             assert "203.0.113.2" in {address for address, _ in post.world.jobs}
             assert post.world.most_open["203.0.113.1"] == 10
+            await post.passes(600)
             post.world.gates["203.0.113.1"].set()
+            await post.passes(600)
+        assert len(post.world.jobs) == 301
+        assert {result["failures"] for event in post.record.attempts() for result in event.details["results"]} == {0}
 
     run(main())
 
@@ -244,21 +248,53 @@ def test_the_next_mx_is_tried_when_the_first_cannot_be_reached() -> None:
     run(main())
 
 
-def test_a_refusing_greeting_bounces_only_when_every_host_refuses() -> None:
+TWO_HOSTS: dict[str, Any] = {
+    "example.net": {"MX": ["10 a.example.net", "20 b.example.net"]},
+    "a.example.net": {"A": ["203.0.113.1"]},
+    "b.example.net": {"A": ["203.0.113.2"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("at", "by_peer", "goes_on"),
+    [
+        ("mail", False, True),
+        ("rcpt", False, True),
+        ("data", False, False),  # the host may have it: elsewhere it might arrive twice
+        ("rcpt", True, False),  # what one host defers, the domain defers
+    ],
+)
+def test_a_session_that_breaks_before_the_content_goes_on_at_the_next_host(
+    at: str, by_peer: bool, goes_on: bool
+) -> None:
     async def main() -> None:
-        zone: dict[str, Any] = {
-            "example.net": {"MX": ["10 a.example.net", "20 b.example.net"]},
-            "a.example.net": {"A": ["203.0.113.1"]},
-            "b.example.net": {"A": ["203.0.113.2"]},
-        }
+        post = Post(TWO_HOSTS)
+        post.world.answers["203.0.113.1"] = lambda job: [
+            result(451, "4.4.2", "lost", at, by_peer=by_peer),
+            result(250, "2.0.0", "ok"),
+        ][: len(job.envelope.recipients)]
+        async with post.running():
+            entry_id = await post.send("eve@example.net", "zoe@example.net")
+            await post.passes(1)
+            others = [job.envelope.recipients for address, job in post.world.jobs if address == "203.0.113.2"]
+            assert [[str(r.path) for r in recipients] for recipients in others] == [["eve@example.net"]] * goes_on
+            if not goes_on:
+                assert post.spool.recipients(entry_id)["eve@example.net"].state is State.DEFERRED
+
+    run(main())
+
+
+@pytest.mark.parametrize("silent", ["203.0.113.1", "203.0.113.2"])
+def test_a_refusing_greeting_bounces_only_when_every_host_refuses(silent: str) -> None:
+    async def main() -> None:
         refusal = OpenFailed(result(554, "5.7.1", "go away", "connect"), [])
-        post = Post(zone)
-        post.world.down = {"203.0.113.1": refusal, "203.0.113.2": refuses_to_connect()}
+        post = Post(TWO_HOSTS)
+        post.world.down = {"203.0.113.1": refusal, "203.0.113.2": refusal, silent: refuses_to_connect()}
         async with post.running():
             entry_id = await post.send("eve@example.net")
             await post.passes(1)
             assert post.spool.recipients(entry_id)["eve@example.net"].state is State.DEFERRED
-            post.world.down["203.0.113.2"] = refusal
+            post.world.down[silent] = refusal
             await post.passes(3600)
             assert post.spool.recipients(entry_id)["eve@example.net"].state is State.BOUNCED
 
@@ -279,12 +315,12 @@ def test_broken_starttls_falls_back_to_clear_and_says_so() -> None:
         post.pool._open = open_session
         async with post.running():
             await post.send("eve@example.net")
-            await post.send("eve@example.net", require_tls=True)
             await post.passes(1)
-        assert [hop.tls for hop in post.world.opened][:2] == ["may", "off"]
-        first, second = sorted(post.record.attempts(), key=lambda event: event.message)
-        assert "without" in first.details["tried"][0]["what"]
-        assert second.details["verdict"] == "delivered" or second.details["verdict"] == "deferred"
+            assert [hop.tls for hop in post.world.opened] == ["may", "off"]
+            await post.send("eve@example.net", require_tls=True)  # though a session in clear is open
+            await post.passes(1)
+            assert [hop.tls for hop in post.world.opened] == ["may", "off", "verify"]
+        assert "without" in post.record.attempts()[0].details["tried"][0]["what"]
 
     run(main())
 
@@ -298,6 +334,7 @@ def test_a_host_with_few_places_gets_all_mail_over_those() -> None:
             await post.passes(5)
             assert all(entry_id in post.spool.left for entry_id in ids)
         assert post.world.most_open["203.0.113.1"] == 2
+        assert len(post.world.opened) < 10  # it is not asked again and again
 
     run(main())
 
@@ -436,6 +473,44 @@ def test_an_idle_loop_asks_the_spool_only_when_something_is_due() -> None:
             await post.send("eve@example.net")
             await post.passes(24 * 3600)
         assert post.spool.leases < 100
+
+    run(main())
+
+
+def test_a_spool_that_does_not_give_out_what_is_due_is_asked_once_a_second() -> None:
+    async def main() -> None:
+        post = Post(NET)
+        asked = []
+
+        async def lease(*what: Any) -> list[Any]:
+            asked.append(what)
+            return []
+
+        post.spool.lease = lease  # type: ignore[assignment,method-assign]
+        async with post.running():
+            await post.send("eve@example.net")
+            await post.passes(60)
+        assert 50 < len(asked) < 70
+
+    run(main())
+
+
+def test_while_a_destination_is_left_alone_new_mail_for_it_waits_as_long() -> None:
+    async def main() -> None:
+        post = Post(NET)
+        post.world.down["203.0.113.1"] = refuses_to_connect()
+        async with post.running():
+            await post.send("eve@example.net")
+            await post.passes(6 * 3600)
+            tries = len(post.world.opened)
+            while len(post.world.opened) == tries:
+                await post.passes(1)
+            entry_id = await post.send("zoe@example.net")
+            await post.passes(1)
+            recipient = post.spool.recipients(entry_id)["zoe@example.net"]
+            assert recipient.due - post.clock.unix() > 1700
+            assert "connection refused" in recipient.reply
+            assert len(post.world.opened) == tries + 1
 
     run(main())
 

@@ -23,6 +23,17 @@ from gatepost.ports.resolver import Resolver
 from gatepost.spool.port import SpoolStore
 
 
+def pool_settings(settings: DeliverySettings) -> PoolSettings:
+    """What the pool is told. A quarter of all workers may wait for places at one address, never more."""
+    return PoolSettings(
+        per_address=settings.per_address,
+        waiting_per_address=max(1, settings.total // 4),
+        per_connection=settings.per_connection,
+        idle=settings.idle,
+        source=settings.source,
+    )
+
+
 def assemble(
     settings: DeliverySettings,
     *,
@@ -45,7 +56,7 @@ def assemble(
     hostname = settings.hostname
     pool = Pool(
         open_session,
-        PoolSettings(settings.per_address, settings.per_connection, settings.idle, settings.source),
+        pool_settings(settings),
         clock,
     )
     router = Router(settings, resolver, draw)

@@ -44,6 +44,10 @@ def end(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule) -> En
             return Ending(_settlement(entry, outcome, State.BOUNCED), _report(entry, outcome, "failed", status))
         case "deferred":
             return _deferred(entry, outcome, now, schedule)
+        case "postponed" if now < datetime.fromtimestamp(entry.received_at, UTC) + schedule.lifetime:
+            return Ending(_settlement(entry, outcome, State.DUE, outcome.not_before))
+        case "postponed":
+            return _deferred(entry, outcome, now, schedule)
 
 
 def _deferred(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule) -> Ending:

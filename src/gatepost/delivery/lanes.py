@@ -16,18 +16,22 @@ from gatepost.spool.model import Entry
 FIRST_WINDOW: Final = 5  # attempts at once to a destination that we know nothing of
 FIRST_REST: Final = 60.0  # seconds that a destination is left alone when it cannot be reached; doubles
 LONGEST_REST: Final = 1800.0  # RFC 5321 §4.5.4.1: and not to hammer on a host that does not answer
+FIRST_POSTPONED: Final = 5.0  # seconds
+LONGEST_POSTPONED: Final = 60.0
 ROUTE_KEPT: Final = 120.0  # seconds; DNS answers are cached by the resolver, this saves ordering them each time
 
 
 class Lane:
     """The state of one destination.
 
-    window: attempts that may run at once. It grows by one with each success up to `most`, halves when the peer takes
-    no more connections, and is one for a destination that was just unreachable: one attempt finds out for all.
+    window: attempts that may run at once. It grows with each success up to `most`, or, for as long as a route is kept,
+    up to what the peer was seen to take; it is one for a destination that was just unreachable: one attempt finds out
+    for all.
     """
 
     __slots__ = (
-        "_down_until", "_failures", "_route_until", "key", "most", "queue", "route", "running", "used", "why", "window",
+        *("_ceiling", "_down_until", "_failures", "_postponed", "_route_until", "key", "most", "queue"),
+        *("route", "running", "used", "why", "window"),
     )  # fmt: skip
 
     def __init__(self, key: str, most: int, first: int = FIRST_WINDOW) -> None:
@@ -39,9 +43,11 @@ class Lane:
         self.route: Candidates | None = None
         self.used: dict[NextHop, None] = {}
         self.why: Reply | None = None
+        self._ceiling = most
         self._route_until = 0.0
         self._down_until = 0.0
         self._failures = 0
+        self._postponed = 0
 
     @property
     def may_start(self) -> bool:
@@ -63,13 +69,22 @@ class Lane:
     def succeeded(self) -> None:
         """A next hop took or refused a message: it is there."""
         self._failures = 0
+        self._postponed = 0
         self.why = None
-        if self.window < self.most:
+        if self.window < self._ceiling:
             self.window += 1
 
     def crowded(self) -> None:
         """A next hop took no further connection while others are at work."""
-        self.window = max(1, min(self.window, self.running) // 2)
+        self.window = self._ceiling = max(1, min(self.window, self.running - 1))
+
+    def postponed(self, drawn: float) -> float:
+        """Seconds until an entry that found no place at a next hop tries again; longer each time until one gets in.
+
+        drawn: 0 <= x < 1, which spreads them: those that come together would find no place together.
+        """
+        self._postponed += 1
+        return min(FIRST_POSTPONED * (1 << min(self._postponed - 1, 16)), LONGEST_POSTPONED) * (0.5 + drawn)
 
     def failed(self, now: float, why: Reply) -> None:
         """No next hop could be reached: from `now` on the destination is left alone for a while, longer each time.
@@ -81,7 +96,7 @@ class Lane:
         self._failures += 1
         self.window = 1
         self.why = why
-        self._down_until = now + min(FIRST_REST * 2 ** min(self._failures - 1, 16), LONGEST_REST)
+        self._down_until = now + min(FIRST_REST * (1 << min(self._failures - 1, 16)), LONGEST_REST)
         self.forget_route()
 
     def keep_route(self, route: Candidates, now: float) -> None:
@@ -97,3 +112,4 @@ class Lane:
     def forget_route(self) -> None:
         self.route = None
         self.used.clear()
+        self._ceiling = self.most

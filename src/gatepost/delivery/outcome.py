@@ -13,12 +13,12 @@ from gatepost.mail.reply import Reply
 from gatepost.spool.model import EntryRecipient, NewEntry
 from gatepost.spool.port import Content
 
-Verdict = Literal["delivered", "deferred", "failed", "held"]
+Verdict = Literal["delivered", "deferred", "failed", "held", "postponed"]
 Success = Literal["", "delivered", "relayed", "expanded"]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one recipient.
+    """What became of one recipient. "postponed": nothing was tried, and it is due again at `not_before`.
 
     remote: the name of the host that gave the reply, "" when it is ours. success: which success notice is due when one
     is wanted, "" when somebody after us will send it. expired: the status of the notice when this deferral turns out

@@ -20,7 +20,6 @@ from gatepost.ports.clock import Clock
 from gatepost.ports.connect import TlsState
 
 ROOM_WAIT: Final = 30.0  # seconds for a place at a busy address; the mail is then tried later
-WAITING_PER_PLACE: Final = 2  # who waits for a place holds a worker: not all of them may wait for one address
 
 
 class Session(Protocol):
@@ -51,10 +50,12 @@ class NoRoom(Exception):
 
 
 class PoolSettings(msgspec.Struct, frozen=True):
-    """per_address: sessions at once with one address. per_connection: messages before one is closed. idle: seconds
-    that an unused one is kept. source: local addresses to send from, "" or none for the system's choice."""
+    """per_address: sessions at once with one address. waiting_per_address: who may wait for one of these places; each
+    holds a worker, and not all workers may wait for one address. per_connection: messages before a session is closed.
+    idle: seconds that an unused one is kept. source: local addresses to send from, none for the system's choice."""
 
     per_address: int = 40
+    waiting_per_address: int = 80
     per_connection: int = 200
     idle: float = 5.0
     source: tuple[str, ...] = ()
@@ -145,7 +146,7 @@ class Pool:
 
     async def _wait_for_place(self, address: str) -> None:
         waiting = self._waiting.setdefault(address, deque())
-        if len(waiting) >= WAITING_PER_PLACE * self._settings.per_address:
+        if len(waiting) >= self._settings.waiting_per_address:
             raise NoRoom(address)
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(place)

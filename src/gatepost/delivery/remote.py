@@ -58,21 +58,26 @@ class RemoteDelivery:
     async def _try_hops(self, lane: Lane, run: _Run, route: Candidates) -> None:
         """Hop by hop while recipients are left that another hop may take."""
         reached = False
+        spent: set[NextHop] = set()  # that had their turn
         hops: Iterator[NextHop] | None = None
         while run.waiting and run.wants_another_hop:
-            ready = self._pool.take(arrange_for(run.entry, tuple(lane.used)))
+            ready = self._pool.take(hop for hop in arrange_for(run.entry, tuple(lane.used)) if hop not in spent)
             if ready is None:
                 hops = hops or iter(arrange_for(run.entry, arrange(route, self._draw)))
-                if (hop := next(hops, None)) is None:
+                if (hop := next((hop for hop in hops if hop not in spent), None)) is None:
                     break
                 if (ready := await self._open(lane, run, hop)) is None:
                     continue
             hop, session = ready
             lane.used[hop] = None
             await self._deliver(run, hop, session)
-            reached = reached or not session.was_stale
+            if not session.was_stale:
+                reached = True
+                spent.add(hop)
         if reached:
             lane.succeeded()
+        elif run.had_no_room and run.last is None:
+            run.postpone(self._clock.unix() + lane.postponed(self._draw()))
         elif not run.had_no_room and run.last is not None and run.last.kind == "deferred":
             lane.failed(self._clock.monotonic(), run.last.reply)
 
@@ -151,7 +156,7 @@ class _Run:
             remote = self._last_remote if last.by_peer else ""
             self._settle([Outcome(recipient, _verdict(reply), reply, remote, at=last.at) for recipient in self.waiting])
         elif self.waiting:
-            reply = Reply(451, "4.4.5", "too many connections with the next hop are open")
+            reply = Reply(451, "4.4.1", "no next hop could be reached")
             self._settle([Outcome(recipient, "deferred", reply) for recipient in self.waiting])
         took_ms = round((self._clock.monotonic() - self._began) * 1000)
         return Attempt(tuple(self.settled), took_ms, (), self.details)
@@ -161,6 +166,11 @@ class _Run:
         reply = Reply(why.code, why.esc, f"not tried, since a moment ago it went so: {why.text}")
         self._settle([Outcome(recipient, "deferred", reply, not_before=not_before) for recipient in self.waiting])
         return self.attempt()
+
+    def postpone(self, until: float) -> None:
+        """Every place at the next hops is taken: nobody's fault, and no attempt."""
+        reply = Reply(451, "4.4.5", "as many connections with the next hop are open as may be")
+        self._settle([Outcome(recipient, "postponed", reply, not_before=until) for recipient in self.waiting])
 
     def refused(self, reply: Reply) -> Attempt:
         self._settle([Outcome(recipient, _verdict(reply), reply, at="route") for recipient in self.waiting])

@@ -129,6 +129,8 @@ class Settler:
         return []
 
     def _record(self, entry: Entry, attempt: Attempt, endings: list[Ending], notices: New) -> None:
+        if all(ending.settlement.state is State.DUE for ending in endings):
+            return  # nothing was tried
         made = [(new, "expansion") for new, _ in attempt.new] + [(new, "notice") for new, _ in notices]
         try:
             self._recorder.record(attempt_event(entry, attempt, endings, [new.id for new, _ in made]))
