@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -20,6 +23,7 @@ from gatepost.spool.model import State
 from gatepost.spool.port import SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import SqliteSpool
+from gatepost.store.sqlite.spool_layout import Faults, no_fault
 from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 from gatepost.store.sqlite.spool_schema import MIGRATIONS
 
@@ -35,13 +39,14 @@ class House:
         self.damage: list[tuple[str, str]] = []
         self.spool = self.open()
 
-    def open(self, settings: SpoolSettings | None = None) -> SqliteSpool:
+    def open(self, settings: SpoolSettings | None = None, faults: Faults = no_fault) -> SqliteSpool:
         self.spool = SqliteSpool.open(
             self.data,
             "0",
             settings or SpoolSettings(),
             HandClock(NOW),
             on_damage=lambda entry_id, reason: self.damage.append((entry_id, reason)),
+            faults=faults,
         )
         return self.spool
 
@@ -385,6 +390,77 @@ async def test_a_message_that_meets_the_full_disk_half_way_keeps_what_was_writte
     assert b"".join([piece async for piece in content.chunks()]) == b"a" * 1_000_000 + b"c"
     content.discard()
     await house.spool.close()
+
+
+# --- callers that go away
+
+
+class Gate:
+    """Stops a thread of the spool at a point until it is opened."""
+
+    def __init__(self, point: str) -> None:
+        self.point = point
+        self.is_reached = threading.Event()
+        self.is_open = threading.Event()
+
+    def __call__(self, point: str, /) -> None:
+        if point == self.point:
+            self.is_reached.set()
+            assert self.is_open.wait(30)
+
+    async def cancel_there(self, task: asyncio.Task[Any]) -> None:
+        await asyncio.to_thread(self.is_reached.wait, 30)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        self.is_open.set()
+
+
+async def test_a_session_that_ends_during_the_commit_leaves_a_whole_entry(house: House) -> None:
+    await house.spool.close()
+    gate = Gate("commit.before")
+    spool = house.open(faults=gate)
+    entry = new_entry(octets=len(LARGE))
+    content = written(spool, LARGE)
+    await gate.cancel_there(asyncio.ensure_future(spool.add(entry, content)))
+    content.discard()  # as whoever made it does when the session is over
+    assert await spool.next_due() == NOW
+    assert await whole(spool, entry.id) == PREFIX + LARGE
+
+
+async def test_a_session_that_ends_while_its_file_is_synced_leaves_no_file(house: House) -> None:
+    await house.spool.close()
+    gate = Gate("content.sync")
+    spool = house.open(faults=gate)
+    content = written(spool, LARGE)
+    await gate.cancel_there(asyncio.ensure_future(spool.add(new_entry(octets=len(LARGE)), content)))
+    content.discard()
+    await spool.close()  # waits for the thread
+    await asyncio.sleep(0)  # and what it reports to the loop
+    assert list((house.folder / "content").iterdir()) == []
+    assert await house.open().next_due() is None
+
+
+async def test_a_lease_whose_taker_went_away_is_given_back(house: House) -> None:
+    entry_id = await add(house.spool)
+    await house.spool.close()
+    gate = Gate("commit.before")
+    spool = house.open(faults=gate)
+    await gate.cancel_there(asyncio.ensure_future(spool.lease(NOW, 10)))
+    assert ids(await spool.lease(NOW, 10)) == []  # it was committed before
+    assert ids(await spool.lease(NOW, 10)) == [entry_id]
+
+
+async def test_a_large_entry_of_a_known_id_leaves_the_first_ones_file_alone(house: House) -> None:
+    entry = new_entry(octets=len(LARGE))
+    await house.spool.add(entry, written(house.spool, LARGE))
+    other = written(house.spool, LARGE[::-1])
+    with pytest.raises(SpoolError, match="already"):
+        await house.spool.add(entry, other)
+    other.discard()
+    assert await whole(house.spool, entry.id) == PREFIX + LARGE
+    assert len(list((house.folder / "content").iterdir())) == 1
 
 
 # --- one that fails harms no other

@@ -18,18 +18,23 @@ from typing import Any, Final, cast
 import apsw
 
 from gatepost.ports.clock import Clock
-from gatepost.spool.model import Entry, NewEntry, Settlement
+from gatepost.spool.model import Entry, NewEntry, Settlement, State
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.spool.transitions import parse_action
-from gatepost.store.sqlite.connection import SchemaError, connect, migrate
+from gatepost.store.sqlite.connection import connect
 from gatepost.store.sqlite.spool_content import PIECE_OCTETS, SpoolContent
-from gatepost.store.sqlite.spool_layout import Faults, Layout, SpoolLock, layout_of, no_fault, sync_folder
-from gatepost.store.sqlite.spool_rows import SpoolRows
-from gatepost.store.sqlite.spool_schema import MIGRATIONS, Prepared, prepare, use_spool
+from gatepost.store.sqlite.spool_layout import Faults, Layout, SpoolLock, layout_of, no_fault
+from gatepost.store.sqlite.spool_opening import (
+    move_aside,
+    open_rows,
+    remove_files,
+    remove_useless_files,
+    translated,
+)
+from gatepost.store.sqlite.spool_schema import Prepared, prepare
 from gatepost.store.sqlite.writer import GroupCommitWriter, Work
 
-PAGE_OCTETS: Final = 16 * 1024
 FILE_THREADS: Final = 4  # large messages that are synced at the same time
 FREE_CHECK_SECONDS: Final = 1.0
 FREE_CHECK_OCTETS: Final = 4 * 1024 * 1024
@@ -141,23 +146,36 @@ class SqliteSpool:
 
     async def add(self, entry: NewEntry, content: Content) -> None:
         prepared = await self._prepare(entry, content)
-        await self._submit(prepared, 1, prepared.octets)
-        cast(SpoolContent, content).take()
+        await self._commit_new(prepared, 1, prepared.octets, [content])
 
     async def lease(
         self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
     ) -> list[Entry]:
-        leased = await self._submit(partial(self._rows.lease, now, limit, frozenset(exclude), per_destination), 1, 0)
-        return cast(list[Entry], leased)
+        leased = self._submit(partial(self._rows.lease, now, limit, frozenset(exclude), per_destination), 1, 0)
+        try:
+            return cast(list[Entry], await asyncio.shield(leased))
+        except asyncio.CancelledError:
+            leased.add_done_callback(self._lease_was_abandoned)
+            raise
+
+    def give_back(self, entries: Sequence[Entry]) -> None:
+        """End leases that nobody will settle, as if they had never been; does not wait for the commit."""
+        ended = tuple(
+            Settlement(entry.id, recipient.number, State.DUE, recipient.due)
+            for entry in entries
+            for recipient in entry.recipients
+        )
+        if self._is_open and ended:
+            given_back = self._submit(partial(self._settle, [], ended), len(ended), 0)
+            given_back.add_done_callback(lambda done: done.exception())  # a failure is the next one's to tell
 
     async def settle(self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()) -> None:
         if not settlements and not new:
             return
         added = [await self._prepare(entry, content, is_own=True) for entry, content in new]
+        work = partial(self._settle, added, tuple(settlements))
         octets = sum(prepared.octets for prepared in added)
-        await self._submit(partial(self._settle, added, tuple(settlements)), len(added) + len(settlements), octets)
-        for _, content in new:
-            cast(SpoolContent, content).take()
+        await self._commit_new(work, len(added) + len(settlements), octets, [content for _, content in new])
 
     async def read(self, entry_id: str) -> AsyncIterator[bytes]:
         self._ensure_open()
@@ -180,18 +198,17 @@ class SqliteSpool:
             return
         if len(prefix) + len(content) != octets or zlib.crc32(prefix, zlib.crc32(content)) != crc:
             raise await self._damaged(entry_id, "its octets are not those that were stored")
-        if len(content) <= PIECE_OCTETS:
-            yield prefix + content if len(prefix) + len(content) <= PIECE_OCTETS else prefix
-            if len(prefix) + len(content) > PIECE_OCTETS:
-                yield content
+        if octets <= PIECE_OCTETS:
+            yield prefix + content
             return
-        yield prefix
+        if prefix:
+            yield prefix
         for at in range(0, len(content), PIECE_OCTETS):
             yield content[at : at + PIECE_OCTETS]
 
     async def next_due(self, exclude: Collection[str] = ()) -> float | None:
         """As the port; `exclude`: destinations that do not count, as in `lease`."""
-        found = await self._submit(partial(self._rows.next_due, frozenset(exclude)), 1, 0)
+        found = await self._submit(partial(self._rows.waiting.next_due, frozenset(exclude)), 1, 0)
         return cast(float | None, found)
 
     async def change(self, entry_id: str, action: str, now: float) -> bool:
@@ -231,6 +248,23 @@ class SqliteSpool:
         if added:
             self._rows.insert(added)
         self._rows.settle(settlements)
+
+    async def _commit_new(self, item: Any, weight: int, octets: int, contents: Sequence[Content]) -> None:
+        """Submit what has new entries. From here their content is the spool's, even when the caller goes away while
+        the commit is under way; only where the commit fails does it come back."""
+        committed = self._submit(item, weight, octets)
+        for content in contents:
+            cast(SpoolContent, content).take()
+        try:
+            await committed
+        except Exception:
+            for content in contents:
+                cast(SpoolContent, content).give_back()
+            raise
+
+    def _lease_was_abandoned(self, leased: asyncio.Future[list[Entry]]) -> None:
+        if leased.exception() is None:
+            self.give_back(leased.result())
 
     def _submit(self, item: Any, weight: int, octets: int) -> asyncio.Future[Any]:
         self._ensure_open()
@@ -292,6 +326,7 @@ class SqliteSpool:
                 raise await self._damaged(entry_id, "its content file has another size than what was stored")
             piece, at, seen = prefix, 0, 0
             while len(prefix) + at < octets:
+                self._ensure_open()
                 following = await loop.run_in_executor(self._threads(), os.pread, descriptor, PIECE_OCTETS, at)
                 if not following:
                     raise await self._damaged(entry_id, "its content file became shorter")
@@ -320,70 +355,3 @@ class SqliteSpool:
         self._reader.close()
         self._connection.close()
         self._lock.release()
-
-
-def open_rows(layout: Layout, now: Callable[[], float]) -> tuple[apsw.Connection, SpoolRows]:
-    """The database of a spool whose lock is held, up to date and recovered. Raises SpoolError."""
-    try:
-        connection = connect(layout.database, page_octets=PAGE_OCTETS, incremental_vacuum=True)
-    except (apsw.Error, SchemaError, OSError) as error:
-        raise translated(error, layout) from error
-    try:
-        migrate(connection, MIGRATIONS, layout.database)
-        sync_folder(layout.folder)
-        use_spool(connection)
-        rows = SpoolRows(connection, layout.name, now)
-        connection.execute("BEGIN IMMEDIATE")
-        rows.recover()
-        for entry_id in rows.ids_in_files():
-            if not (layout.content / entry_id).is_file():
-                rows.set_aside_by_id(entry_id, "its content file is missing")
-        connection.execute("COMMIT")
-    except (apsw.Error, SchemaError, OSError) as error:
-        connection.close()
-        raise translated(error, layout) from error
-    rows.committed()
-    return connection, rows
-
-
-def translated(error: Exception, layout: Layout) -> Exception:
-    """What an error of SQLite or of the disk means to whoever uses the spool."""
-    if isinstance(error, apsw.FullError):
-        return SpoolFullError(f"{layout.database}: the disk is full; make room, mail is accepted again by itself")
-    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
-        return SpoolError(
-            f"{layout.database} is damaged ({error}); stop Gatepost, move {layout.folder} away, restore a backup or "
-            "copy what `sqlite3 spool.db .recover` finds"
-        )
-    if isinstance(error, apsw.ConstraintError):
-        return SpoolError(f"spool {layout.name} has an entry of that ID already ({error})")
-    if isinstance(error, SchemaError):
-        return SpoolError(f"spool {layout.name}: {error}")
-    if isinstance(error, (apsw.Error, OSError)):
-        return SpoolError(f"{layout.database}: {error}; look at the disk, and at who owns the files")
-    return error
-
-
-def remove_useless_files(layout: Layout, rows: SpoolRows) -> None:
-    """Content that no row refers to: its message was never answered 250, or has left."""
-    needed = rows.ids_in_files()
-    damaged = rows.ids_set_aside()
-    for path in layout.content.iterdir():
-        if path.name in damaged:
-            move_aside(layout, path.name)
-        elif path.name not in needed:
-            path.unlink(missing_ok=True)
-
-
-def remove_files(layout: Layout, ids: list[str], faults: Faults) -> None:
-    """The content files of entries that have left; what stays behind goes at the next start."""
-    for entry_id in ids:
-        faults("unlink")
-        with contextlib.suppress(OSError):
-            (layout.content / entry_id).unlink()
-
-
-def move_aside(layout: Layout, entry_id: str) -> None:
-    """The content file of a damaged entry, where there is one, is kept for people to look at."""
-    with contextlib.suppress(OSError):
-        (layout.content / entry_id).rename(layout.damaged / entry_id)

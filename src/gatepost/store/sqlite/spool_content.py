@@ -112,6 +112,15 @@ class SpoolContent:
         """The spool has it: `discard` does nothing from here on, and the octets can still be read."""
         self._is_taken = True
 
+    def give_back(self) -> None:
+        """The spool could not keep it: it is the caller's again."""
+        self._is_taken = False
+
+    def abandon(self) -> None:
+        """Nobody wants it any more."""
+        self.give_back()
+        self.discard()
+
     def place(self, layout: Layout, entry_id: str) -> None:
         """The file is on stable storage under the entry's ID. Blocks: for a thread. Raises SpoolError."""
         assert self.path is not None
@@ -120,9 +129,12 @@ class SpoolContent:
             self._faults("content.sync")
             os.fsync(self._descriptor)
             self._faults("content.rename")
-            os.rename(self.path, target)
+            os.link(self.path, target)  # a rename would replace the content of another entry of this ID
+            self.path.unlink()
             self.path = target
             sync_folder(layout.content)
+        except FileExistsError as error:
+            raise SpoolError(f"{target}: there is an entry of that ID already") from error
         except OSError as error:
             raise full_or_broken(error, target) from error
 

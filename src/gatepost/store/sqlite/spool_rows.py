@@ -7,7 +7,7 @@ and futures (`writer`, `spool`), and reading without owning (`spool_reader`).
 from __future__ import annotations
 
 import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -26,12 +26,11 @@ from gatepost.store.sqlite.spool_schema import (
     decode_entry,
     decode_recipient,
 )
+from gatepost.store.sqlite.spool_waiting import Waiting
 from gatepost.store.sqlite.writer import Work
 
 # Rows in one statement. Each statement gives the interpreter's lock away and must win it back from a busy loop.
 STRIDES: Final = (32, 8, 1)
-MAX_CONSIDERED: Final = 1000  # destinations that one lease weighs against each other
-MAX_TURNS: Final = 10_000
 
 
 def _inserts(table: str, columns: int) -> dict[int, str]:
@@ -43,10 +42,6 @@ INSERT_ENTRY: Final = _inserts("entry", 7)
 INSERT_CONTENT: Final = _inserts("content", 3)
 INSERT_RECIPIENT: Final = _inserts("recipient", 11)
 RECIPIENT_COLUMNS: Final = "number, state, destination, due, attempts, delay_told, wish, reply, remote, head"
-WAIT: Final = (
-    "INSERT INTO waiting VALUES (?, ?) ON CONFLICT (destination) DO UPDATE SET due = excluded.due "
-    "WHERE excluded.due < due"
-)
 
 # Entries that no code of ours leaves behind, and what is wrong with them.
 CONTRADICTIONS: Final = (
@@ -63,18 +58,13 @@ CONTRADICTIONS: Final = (
 
 
 class SpoolRows:
-    """Entries and recipients of one spool, and what is counted of them.
-
-    The table `waiting` (in memory) has each destination that has waiting recipients, with the first time that one
-    is due. It may be too early, never too late: a lease that finds nothing corrects it.
-    """
+    """Entries and recipients of one spool, and what is counted of them."""
 
     def __init__(self, connection: apsw.Connection, name: str, now: Callable[[], float]) -> None:
         self._connection = connection
         self._name = name
         self._now = now
-        self._turns: dict[str, int] = {}  # destination: number of the lease that served it last
-        self._turn = 0
+        self.waiting = Waiting(connection)
         self._octets_noted = 0
         self._entries_noted = 0
         self._next_number = 1
@@ -133,8 +123,7 @@ class SpoolRows:
             standing = Standing(State.LEASED, attempts, due, _wish_of(wish))
             self._move(entry, number, reclaim(standing, self._now()))
         self._remove_settled(dict.fromkeys(row[0] for row in cast(list[tuple[int]], rows)))
-        execute("DELETE FROM waiting")
-        execute("INSERT INTO waiting SELECT destination, min(due) FROM recipient WHERE state < 2 GROUP BY destination")
+        self.waiting.count()
         counted = execute("SELECT count(*), coalesce(sum(octets), 0) FROM entry").fetchone()
         self.entries, self.octets = cast(tuple[int, int], counted)
         self._octets_noted = self._entries_noted = 0  # what recovery removed is not in the count
@@ -162,8 +151,8 @@ class SpoolRows:
         self._insert(INSERT_ENTRY, entries)
         self._insert(INSERT_CONTENT, contents)
         self._insert(INSERT_RECIPIENT, recipients)
-        for destination_due in waiting.items():
-            self._connection.execute(WAIT, destination_due)
+        for destination, due in waiting.items():
+            self.waiting.note(destination, due)
         self._entries_noted += len(added)
         self._next_number = number
 
@@ -178,62 +167,13 @@ class SpoolRows:
     # --- leasing
 
     def lease(self, now: float, limit: int, exclude: Collection[str], per_destination: int) -> list[Entry]:
-        """As `spool.port.SpoolStore.lease`. Destinations take turns: first each gets its share of the limit, those
-        that waited longest for a turn before the others; what is left goes to those that have more."""
-        destinations = self._due_destinations(now, exclude)
-        if not destinations or limit < 1:
-            return []
-        share = min(max(1, limit // len(destinations)), per_destination)
-        picked: dict[str, list[int]] = {}
-        room = limit
-        for destination in destinations:
-            if not room:
-                break
-            picked[destination] = self._due_entries(destination, now, min(share, room))
-            room -= len(picked[destination])
-        for destination, numbers in picked.items():
-            if room and len(numbers) == share < per_destination:
-                more = self._due_entries(destination, now, min(share + room, per_destination))
-                room -= len(more) - len(numbers)
-                picked[destination] = more
+        """As `spool.port.SpoolStore.lease`."""
         leased: list[Entry] = []
-        self._turn += 1
-        for destination, numbers in picked.items():
+        for destination, numbers in self.waiting.pick(now, limit, exclude, per_destination).items():
             leased += self._take(destination, numbers, now)
-            self._wait_again(destination)
-            self._turns.pop(destination, None)
-            self._turns[destination] = self._turn
-        while len(self._turns) > MAX_TURNS:
-            del self._turns[next(iter(self._turns))]
+            self.waiting.refresh(destination)
         leased.sort(key=lambda entry: (entry.recipients[0].due, entry.id))
         return leased
-
-    def _due_destinations(self, now: float, exclude: Collection[str]) -> list[str]:
-        excluded = exclude if isinstance(exclude, (set, frozenset, dict)) else frozenset(exclude)
-        found: list[str] = []
-        cursor = self._connection.execute("SELECT destination FROM waiting WHERE due <= ? ORDER BY due", (now,))
-        for (destination,) in cast(Iterator[tuple[str]], cursor):
-            if destination not in excluded:
-                found.append(destination)
-                if len(found) == MAX_CONSIDERED:
-                    break
-        cursor.close()
-        turns = self._turns
-        found.sort(key=lambda destination: turns.get(destination, 0))
-        return found
-
-    def _due_entries(self, destination: str, now: float, limit: int) -> list[int]:
-        cursor = self._connection.execute(
-            "SELECT entry FROM recipient WHERE state < 2 AND destination = ? AND due <= ? ORDER BY due, entry",
-            (destination, now),
-        )
-        found: dict[int, None] = {}
-        for (number,) in cast(Iterator[tuple[int]], cursor):
-            found[number] = None
-            if len(found) == limit:
-                break
-        cursor.close()
-        return list(found)
 
     def _take(self, destination: str, numbers: list[int], now: float) -> list[Entry]:
         """Those entries with their due recipients of `destination`, leased; damaged ones are set aside."""
@@ -267,27 +207,6 @@ class SpoolRows:
     def _leased(self, row: RecipientRow) -> EntryRecipient:
         return decode_recipient((row[0], CODES[State.LEASED], *row[2:]))
 
-    def _wait_again(self, destination: str) -> None:
-        """`waiting` says for `destination` what is true now."""
-        row = self._connection.execute(
-            "SELECT due FROM recipient WHERE state < 2 AND destination = ? ORDER BY due LIMIT 1", (destination,)
-        ).fetchone()
-        if row is None:
-            self._connection.execute("DELETE FROM waiting WHERE destination = ?", (destination,))
-        else:
-            self._connection.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?)", (destination, row[0]))
-
-    def next_due(self, exclude: Collection[str] = ()) -> float | None:
-        """The earliest time that `waiting` knows, of destinations that are not excluded."""
-        cursor = self._connection.execute("SELECT destination, due FROM waiting ORDER BY due")
-        found = None
-        for destination, due in cast(Iterator[tuple[str, float]], cursor):
-            if destination not in exclude:
-                found = due
-                break
-        cursor.close()
-        return found
-
     # --- ending leases
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -318,7 +237,7 @@ class SpoolRows:
             if unsettled[entry]:
                 self._move(entry, number, standing, ending)
                 if CODES[standing.state] < CODES[State.LEASED]:
-                    self._connection.execute(WAIT, (destination, standing.due))
+                    self.waiting.note(destination, standing.due)
 
     def _move(self, entry: int, number: int, standing: Standing, ending: Settlement | None = None) -> None:
         fixed = (CODES[standing.state], standing.attempts, standing.due, standing.wish or "")
@@ -381,7 +300,7 @@ class SpoolRows:
                 touched.add(destination)
         self._remove_settled([entry])
         for destination in touched:
-            self._wait_again(destination)
+            self.waiting.refresh(destination)
         return True
 
     def set_aside(self, number: int, reason: str) -> None:

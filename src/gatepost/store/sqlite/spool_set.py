@@ -141,11 +141,16 @@ class SpoolSet:
         leased: list[Entry] = []
         for left, spool in zip(range(len(spools), 0, -1), spools[first:] + spools[:first], strict=True):
             share = -(-(limit - len(leased)) // left)
-            for entry in await spool.lease(now, share, frozenset(excluded), per_destination):
-                leased.append(entry)
-                excluded.add(entry.recipients[0].destination)
-                if spool is not self._own:
-                    self._leased_from[entry.id] = spool
+            try:
+                found = await spool.lease(now, share, frozenset(excluded), per_destination)
+            except BaseException:  # cancelled or broken: those of the others would be leased to nobody
+                for entry in leased:
+                    self._leased_from.get(entry.id, self._own).give_back([entry])
+                raise
+            leased += found
+            excluded |= {entry.recipients[0].destination for entry in found}
+            if spool is not self._own:
+                self._leased_from |= dict.fromkeys((entry.id for entry in found), spool)
         leased.sort(key=lambda entry: (entry.recipients[0].due, entry.id))
         return leased
 
