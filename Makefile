@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test lint format docs lock clean
 
 BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet install
@@ -35,6 +35,10 @@ format: .venv/.lint ## rewrite the files as the formatter wants them, repair wha
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: .venv/.docs ## the manual as web pages in site/; a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "ready: site/index.html"
+
 lock: .venv/.runtime ## write requirements/*.txt anew (UPGRADE=1: with newer versions)
 	@$(LOCKED) -r requirements/lock.txt
 	@scripts/lock.sh
@@ -59,4 +63,9 @@ clean: ## remove .venv, the demo and all caches
 .venv/.lint: .venv/.test requirements/lint.txt
 	@echo "setup: installing what the linter needs"
 	@$(LOCKED) -r requirements/lint.txt
+	@touch $@
+
+.venv/.docs: .venv/.runtime requirements/docs.txt
+	@echo "setup: installing what the manual needs"
+	@$(LOCKED) -r requirements/docs.txt
 	@touch $@

@@ -1,0 +1,40 @@
+"""Configurations of the manual, made loadable: what they name on the reader's machine is put into a folder."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from gatepost.config import Config, load
+
+LISTEN = '\n[[listen]]\naddress = "127.0.0.1:0"\nservice = "mx"\n'
+PEM = "-----BEGIN NOTHING-----\n"
+
+
+def loadable(text: str, folder: Path) -> str:
+    """`text` with what an extract leaves out (hostname, a listener) and with files and a user that exist here."""
+    document = tomllib.loads(text)
+    if "hostname" not in document:
+        text = 'hostname = "mx.example.org"\n' + text
+    if "listen" not in document:
+        text += LISTEN
+    for name, path in re.findall(r'^\s*(certificate|key)\s*=\s*"([^"]+)"', text, re.M):
+        text = text.replace(f'"{path}"', f'"{_file(folder, path, PEM + name)}"')
+    for path in re.findall(r'\{ file = "([^"]+)" \}', text):
+        text = text.replace(f'"{path}"', f'"{_file(folder, path, "a secret")}"')
+    return re.sub(r'^user(\s*)= "gatepost"', r'user\1= "nobody"', text, flags=re.M)
+
+
+def loaded(text: str, folder: Path) -> Config:
+    """Raises ConfigError."""
+    file = folder / "gatepost.toml"
+    file.write_text(loadable(text, folder), encoding="utf-8")
+    return load(file)
+
+
+def _file(folder: Path, name: str, text: str) -> Path:
+    path = folder / name.strip("/").replace("/", "_")
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
