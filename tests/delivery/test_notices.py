@@ -9,10 +9,11 @@ from tests.delivery.parts import BODY, Post
 from tests.support.virtual_time import run
 
 from gatepost.accounts.model import Target
+from gatepost.accounts.port import AccountsError
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Recipient
 from gatepost.spool.model import State
-from gatepost.spool.port import SpoolFullError
+from gatepost.spool.port import SpoolError, SpoolFullError
 
 BOB = {"bob@example.org": [Target("maildrop", Path("bob", "example.org"))]}
 NOWHERE = "eve@nowhere.example"
@@ -110,9 +111,10 @@ def test_without_room_for_the_notice_the_bounce_waits_and_nothing_is_lost() -> N
         async with post.running():
             entry_id = await post.send(NOWHERE, content=new_content())
             await post.passes(60)
-            assert post.spool.recipients(entry_id)[NOWHERE].state is State.LEASED
+            assert post.spool.recipients(entry_id)[NOWHERE].attempts == 0
+            assert entry_id in post.spool.entries
             post.spool.new_content = new_content  # type: ignore[method-assign]
-            await post.passes(10)
+            await post.passes(70)
             assert entry_id in post.spool.left
         assert len(post.notices()) == 1
 
@@ -141,5 +143,55 @@ def test_a_report_to_a_utf8_sender_is_an_smtputf8_message() -> None:
         ((notice, _),) = post.spool.made(but={entry_id})
         assert notice.envelope.smtputf8
         assert notice.has_8bit
+
+    run(main())
+
+
+def test_trouble_with_one_notice_does_not_hold_up_others() -> None:
+    """One bounce whose sender could not be looked up stopped every settlement behind it."""
+
+    async def main() -> None:
+        post = Post(book=BOB)
+        resolve = post.addresses.resolve
+
+        def broken(path: Path) -> Any:
+            if path.local_part == "odd":
+                raise AccountsError("locked")
+            return resolve(path)
+
+        post.addresses.resolve = broken  # type: ignore[method-assign]
+        async with post.running():
+            odd = await post.send(NOWHERE, sender="odd@example.org")
+            other = await post.send("bob@example.org")
+            await post.passes(1)
+            assert other in post.spool.left
+            assert odd in post.spool.entries
+
+    run(main())
+
+
+@pytest.mark.parametrize("address", [NOWHERE, "both@example.org"])
+def test_an_attempt_whose_new_entries_cannot_be_added_is_made_again_and_holds_up_nobody(address: str) -> None:
+    async def main() -> None:
+        both = [Target("maildrop", Path(name, "example.org")) for name in ("bob", "bea")]
+        post = Post(book={**BOB, "bea@example.org": both[1:], "both@example.org": both})
+        settle = post.spool.settle
+
+        async def picky(settlements: Any, new: Any = ()) -> None:
+            if new:
+                raise SpoolError("there is an entry of that ID already")
+            await settle(settlements, new)
+
+        post.spool.settle = picky  # type: ignore[method-assign]
+        async with post.running():
+            entry_id = await post.send(address)
+            other = await post.send("bob@example.org")
+            await post.passes(30)
+            assert other in post.spool.left
+            assert post.spool.recipients(entry_id)[address].state is State.DUE
+            post.spool.settle = settle  # type: ignore[method-assign]
+            await post.passes(120)
+            assert entry_id in post.spool.left
+        assert len(post.spool.made(but={entry_id, other})) == 1
 
     run(main())

@@ -50,6 +50,26 @@ def end(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule) -> En
             return _deferred(entry, outcome, now, schedule)
 
 
+def without_notice(ending: Ending, due: float) -> Ending:
+    """The ending of a recipient whose notice cannot be written: no bounce goes untold, it is made again at `due`;
+    a delay is told later, a success not at all."""
+    if ending.report is None:
+        return ending
+    settlement = ending.settlement
+    if settlement.state is State.BOUNCED:
+        settlement = msgspec.structs.replace(settlement, state=State.DUE, due=due)
+    elif settlement.state is State.DEFERRED:
+        settlement = msgspec.structs.replace(settlement, delay_told=False)
+    return Ending(settlement)
+
+
+def without_entries(ending: Ending, outcome: Outcome, due: float) -> Ending:
+    """The ending when nothing new can be added to the spool: what new entries carry on is expanded again at `due`."""
+    if outcome.is_expanded:
+        return Ending(msgspec.structs.replace(ending.settlement, state=State.DUE, due=due))
+    return without_notice(ending, due)
+
+
 def _deferred(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule) -> Ending:
     queued_at = datetime.fromtimestamp(entry.received_at, UTC)
     again = next_attempt(now, queued_at, outcome.recipient.attempts + 1, schedule)

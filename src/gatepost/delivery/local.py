@@ -80,7 +80,8 @@ class LocalDelivery:
             return _deferred(recipient, Reply(452, "4.3.1", f"there is no room for the copies: {error}"))
         new += made
         places.setdefault("expanded", {})[str(path)] = [str(target.path) for target in targets[:20]]
-        return Outcome(recipient, "delivered", Reply(250, "2.1.5", f"passed on to {len(targets)}"), success=success)
+        reply = Reply(250, "2.1.5", f"passed on to {len(targets)}")
+        return Outcome(recipient, "delivered", reply, success=success, is_expanded=True)
 
     async def _keep(self, entry: Entry, recipient: EntryRecipient, target: Target, places: dict[str, Any]) -> Outcome:
         """Into one maildrop, whose account is the target's address."""

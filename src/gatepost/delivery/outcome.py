@@ -23,7 +23,8 @@ class Outcome(msgspec.Struct, frozen=True):
     remote: the name of the host that gave the reply, "" when it is ours. success: which success notice is due when one
     is wanted, "" when somebody after us will send it. expired: the status of the notice when this deferral turns out
     to be the last ("5.2.2"), "" for the usual one. not_before: for "deferred", unix time before which no attempt makes
-    sense. at: the stage that the reply belongs to ("connect", "rcpt", ...).
+    sense. at: the stage that the reply belongs to ("connect", "rcpt", ...). is_expanded: the recipient is carried on by
+    new entries of the attempt.
     """
 
     recipient: EntryRecipient
@@ -34,6 +35,7 @@ class Outcome(msgspec.Struct, frozen=True):
     expired: str = ""
     not_before: float = 0.0
     at: str = ""
+    is_expanded: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import structlog
 
 from gatepost.accounts.port import AccountsError
 from gatepost.audit.event import Recorder, RecordError
-from gatepost.delivery.ending import Ending, end
+from gatepost.delivery.ending import Ending, end, without_entries, without_notice
 from gatepost.delivery.notices import Notices
 from gatepost.delivery.outcome import Attempt
 from gatepost.delivery.record import aside_event, attempt_event, made_event
@@ -25,11 +25,23 @@ from gatepost.spool.model import Entry, NewEntry, Settlement, State
 from gatepost.spool.port import Content, SpoolError, SpoolStore
 
 RETRY_SECONDS: Final = 5.0  # between tries to settle when the spool cannot be written
+LATER_SECONDS: Final = 60.0  # until what could not be settled as it should be is attempted again
+MAX_FAILURES: Final = 3  # of one attempt to be settled, before it is settled without new entries
 MAX_BATCH: Final = 256
 ASIDE_ALERT_SECONDS: Final = 3600.0  # one alert an hour says it; each attempt says it too
 
 log = structlog.get_logger("gatepost.delivery")
 New = list[tuple[NewEntry, Content]]
+
+
+class _Item(msgspec.Struct):
+    """One attempt, ready to be settled. without_new: how, when nothing can be added to the spool."""
+
+    entry_id: str
+    settlements: list[Settlement]
+    new: New
+    without_new: list[Settlement]
+    failures: int = 0
 
 
 class Settler:
@@ -83,50 +95,73 @@ class Settler:
 
     async def _settle(self, batch: list[tuple[Entry, Attempt]]) -> None:
         """Tried until it works: what is not settled would be delivered again."""
-        settlements: list[Settlement] = []
-        new: New = []
-        for entry, attempt in batch:
-            attempt, endings, notices = await self._endings(entry, attempt)
-            self._record(entry, attempt, endings, notices)
-            settlements += [ending.settlement for ending in endings]
-            new += [*attempt.new, *notices]
-        while True:
-            try:
-                await self._spool.settle(settlements, new)
-                return
-            except SpoolError as error:
-                log.error("attempts cannot be settled; what was delivered may be delivered again", error=str(error))
-            if self._is_finishing:
-                return  # the leases end with this process
+        items = [await self._item(entry, attempt) for entry, attempt in batch]
+        try:
+            await self._spool.settle(
+                [settlement for item in items for settlement in item.settlements],
+                [new for item in items for new in item.new],
+            )
+            return
+        except SpoolError as error:
+            log.error("attempts cannot be settled; what was delivered may be delivered again", error=str(error))
+        # One by one from here: should one of them be the trouble, it must not hold up the others.
+        while items and not self._is_finishing:  # at the end of the process its leases end by themselves
             await asyncio.sleep(RETRY_SECONDS)
+            items = [item for item in items if not await self._settle_one(item)]
 
-    async def _endings(self, entry: Entry, attempt: Attempt) -> tuple[Attempt, list[Ending], New]:
-        """The attempt, what becomes of each recipient, and the notice about those that call for one."""
+    async def _settle_one(self, item: _Item) -> bool:
+        """Whether it is settled, in the end without what it wants to add."""
+        try:
+            await self._spool.settle(item.settlements, item.new)
+            return True
+        except SpoolError as error:
+            item.failures += 1
+            if item.failures < MAX_FAILURES:
+                return False
+            log.error("an attempt cannot be settled as it should be", entry=item.entry_id, error=str(error))
+        try:
+            await self._spool.settle(item.without_new)
+        except SpoolError:
+            return False
+        for _, content in item.new:
+            content.discard()
+        return True
+
+    async def _item(self, entry: Entry, attempt: Attempt) -> _Item:
+        """What is to be settled for one attempt, which is on the record then."""
         now = self._clock.now()
-        endings: list[Ending] = []
+        later = now.timestamp() + LATER_SECONDS
         try:
             endings = [end(entry, outcome, now, self._schedule) for outcome in attempt.outcomes]
-            return attempt, endings, await self._notice(entry, endings)
-        except (SpoolError, AccountsError):  # at shutdown only: without its notice nothing is settled
-            return attempt, [_given_back(ending, self._clock.unix()) for ending in endings], []
+            notices = await self._notice(entry, endings)
+            if notices is None:
+                endings = [without_notice(ending, later) for ending in endings]
+            without = [without_entries(*pair, later) for pair in zip(endings, attempt.outcomes, strict=True)]
         except Exception as error:  # a defect of ours must neither stop others nor lose mail
             log.exception("an attempt cannot be settled; its recipients are held", entry=entry.id)
             for _, content in attempt.new:
                 content.discard()
-            held = [_held(entry, outcome.recipient.number, error) for outcome in attempt.outcomes]
-            return msgspec.structs.replace(attempt, new=()), held, []
+            attempt = msgspec.structs.replace(attempt, new=())
+            endings = without = [_held(entry, outcome.recipient.number, error) for outcome in attempt.outcomes]
+            notices = []
+        self._record(entry, attempt, endings, notices or [])
+        return _Item(
+            entry.id,
+            [ending.settlement for ending in endings],
+            [*attempt.new, *(notices or [])],
+            [ending.settlement for ending in without],
+        )
 
-    async def _notice(self, entry: Entry, endings: list[Ending]) -> New:
+    async def _notice(self, entry: Entry, endings: list[Ending]) -> New | None:
+        """The notice about those that call for one; None when it cannot be written now."""
         reports = [ending.report for ending in endings if ending.report is not None]
-        while reports:
-            try:
-                return [await self._notices.entry(entry, reports)]
-            except (SpoolError, AccountsError) as error:
-                if self._is_finishing:
-                    raise
-                log.error("a notice to a sender cannot be written yet", entry=entry.id, error=str(error))
-            await asyncio.sleep(RETRY_SECONDS)
-        return []
+        if not reports:
+            return []
+        try:
+            return [await self._notices.entry(entry, reports)]
+        except (SpoolError, AccountsError) as error:
+            log.error("a notice to a sender cannot be written yet", entry=entry.id, error=str(error))
+            return None
 
     def _record(self, entry: Entry, attempt: Attempt, endings: list[Ending], notices: New) -> None:
         if all(ending.settlement.state is State.DUE for ending in endings):
@@ -142,13 +177,6 @@ class Settler:
         except RecordError as error:
             self.record_broken_until = self._clock.monotonic() + RETRY_SECONDS
             log.error("the record cannot be written; no new attempts are begun", error=str(error))
-
-
-def _given_back(ending: Ending, now: float) -> Ending:
-    """The lease of a recipient whose notice could not be written ends untried; others are settled as they are."""
-    if ending.report is None:
-        return ending
-    return Ending(msgspec.structs.replace(ending.settlement, state=State.DUE, due=now))
 
 
 def _held(entry: Entry, number: int, error: Exception) -> Ending:

@@ -129,9 +129,10 @@ class SpoolContent:
             self._faults("content.sync")
             os.fsync(self._descriptor)
             self._faults("content.rename")
-            os.link(self.path, target)  # a rename would replace the content of another entry of this ID
-            self.path.unlink()
-            self.path = target
+            if self.path != target:  # else the commit failed after this, and is tried again
+                os.link(self.path, target)  # a rename would replace the content of another entry of this ID
+                self.path.unlink()
+                self.path = target
             sync_folder(layout.content)
         except FileExistsError as error:
             raise SpoolError(f"{target}: there is an entry of that ID already") from error
