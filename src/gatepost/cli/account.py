@@ -1,0 +1,252 @@
+"""`gatepost account`: who has a mailbox and may log in."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gatepost.cli import output
+from gatepost.cli.errors import USAGE, CommandError
+from gatepost.cli.options import AsJson, ConfigFile, noun
+from gatepost.cli.record import recording
+from gatepost.cli.session import accounts, key_of_any, key_of_ours
+
+if TYPE_CHECKING:
+    from gatepost.accounts.model import Account
+    from gatepost.store.sqlite.accounts import SqliteAccounts
+
+app = noun("Accounts: who has a mailbox here, and may log in.")
+app_passwords = noun("Passwords for single programs and devices, each with a name and, if you like, an end.")
+app.add_typer(app_passwords, name="app-password")
+
+Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The address; it is the login name too.")]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+Quota = Annotated[
+    str | None, typer.Option("--quota", metavar="SIZE", help='Room for mail, as in "1GB"; "none" for no limit.')
+]
+SendAs = Annotated[
+    list[str] | None,
+    typer.Option("--send-as", metavar="ADDRESS|@DOMAIN", help="A further address that it may send as; repeatable."),
+]
+
+
+@app.command("add")
+def add(
+    address: Address,
+    password_stdin: PasswordStdin = False,
+    no_password: Annotated[
+        bool, typer.Option("--no-password", help="No password: only app passwords will do.")
+    ] = False,
+    quota: Quota = None,
+    send_as: SendAs = None,
+    role: Annotated[
+        Literal["admin", "auditor"] | None, typer.Option("--role", help="What it may do on the pages.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add an account, with a password that is asked for."""
+    from gatepost.accounts.credentials import with_password
+    from gatepost.accounts.model import Account
+    from gatepost.cli.passwords import ask
+
+    with accounts() as (settings, store, _):
+        key = key_of_ours(settings, address)
+        _ensure_free(store, key)
+        now = time.time()
+        account = Account(
+            key,
+            quota=_octets(quota),
+            send_as=tuple(key_of_any(text, catch_all=True) for text in send_as or ()),
+            role=role or "",
+            created=now,
+        )
+        if not no_password:
+            account = with_password(account, ask(key, password_stdin), now)
+        with recording(settings, "account add", account=key, quota=account.quota, send_as=account.send_as, role=role):
+            store.put(account)
+        relay_to = settings.domains[key.rpartition("@")[2]].relay_to
+        if relay_to:
+            output.note(f"mail for {key} goes on to {relay_to}; the account can only log in and send")
+        output.done(f"{key} is added.", **_shown(account))
+
+
+@app.command("list")
+def list_accounts(
+    domain: Annotated[str, typer.Option("--domain", metavar="DOMAIN", help="Only those of one domain.")] = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """All accounts."""
+    with accounts() as (_, store, _directory):
+        found = [_shown(account) for account in store.accounts(domain.lower())]
+        output.rows(found, ("address", "quota", "role", "send_as", "app_passwords"), "There are no accounts.")
+
+
+@app.command("show")
+def show(address: Address, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """One account, with its app passwords and the aliases that name it."""
+    with accounts() as (_, store, _directory):
+        account = _existing(store, address)
+        output.thing({**_shown(account), "aliases": store.naming(account.address)})
+
+
+@app.command("passwd")
+def passwd(
+    address: Address, password_stdin: PasswordStdin = False, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Set a new password. App passwords stay as they are."""
+    from gatepost.accounts.credentials import with_password
+    from gatepost.cli.passwords import ask
+
+    with accounts() as (settings, store, _):
+        account = _existing(store, address)
+        changed = with_password(account, ask(account.address, password_stdin), time.time())
+        with recording(settings, "account passwd", account=account.address):
+            store.put(changed)
+        output.done(f"{account.address} has a new password.", address=account.address)
+
+
+@app.command("remove")
+def remove(address: Address, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Remove an account. Its mail stays in the data folder until you delete it."""
+    with accounts() as (settings, store, _):
+        account = _existing(store, address)
+        naming = store.naming(account.address)
+        with recording(settings, "account remove", account=account.address):
+            store.remove(account.address)
+        if naming:
+            output.note(f'{", ".join(naming)} still leads to {account.address}; "gatepost alias remove" changes that')
+        maildrops = settings.data / "maildrops"
+        output.done(f"{account.address} is removed; its mail is still below {maildrops}.", address=account.address)
+
+
+# --- app passwords -------------------------------------------------------------------------------------------------
+
+
+@app_passwords.command("add")
+def app_password_add(
+    address: Address,
+    name: Annotated[str, typer.Argument(metavar="NAME", help='What it is for, as in "phone".')],
+    ends_in: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help='How long it is good, as in "365d"; else for ever.')
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a password for one program, and show it this once."""
+    from gatepost.accounts.credentials import with_app_password
+
+    with accounts() as (settings, store, _):
+        account = _existing(store, address)
+        now = time.time()
+        ends = now + _seconds(ends_in) if ends_in is not None else None
+        changed, password = with_app_password(account, name, now, ends)
+        with recording(settings, "account app-password add", account=account.address, name=name, ends=ends):
+            store.put(changed)
+        output.note("the password is shown this once; copy it now")
+        output.done(password, address=account.address, name=name, password=password, ends=_time(ends))
+
+
+@app_passwords.command("list")
+def app_password_list(address: Address, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """The app passwords of an account, by name; the passwords themselves are not kept."""
+    with accounts() as (_, store, _directory):
+        account = _existing(store, address)
+        found = [
+            {"name": item.name, "created": _time(item.created), "ends": _time(item.ends)}
+            for item in account.credentials
+            if item.name
+        ]
+        output.rows(found, ("name", "created", "ends"), f"{account.address} has no app passwords.")
+
+
+@app_passwords.command("remove")
+def app_password_remove(
+    address: Address,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an app password; whoever uses it cannot log in any more."""
+    from gatepost.accounts.credentials import without_app_password
+
+    with accounts() as (settings, store, _):
+        account = _existing(store, address)
+        changed = without_app_password(account, name)
+        if changed is None:
+            names = ", ".join(item.name for item in account.credentials if item.name) or "none"
+            raise CommandError(f"{account.address} has no app password {name!r}; there are: {names}")
+        with recording(settings, "account app-password remove", account=account.address, name=name):
+            store.put(changed)
+        output.done(f"{name} is removed from {account.address}.", address=account.address, name=name)
+
+
+# --- helpers -------------------------------------------------------------------------------------------------------
+
+
+def _ensure_free(store: SqliteAccounts, key: str) -> None:
+    from gatepost.accounts.model import Account, Alias
+
+    found = store.find(key)
+    if isinstance(found, Account):
+        raise CommandError(f'{key} is an account already; "gatepost account passwd {key}" sets a new password')
+    if found is not None:
+        kind = "alias" if isinstance(found, Alias) else "list"
+        raise CommandError(
+            f'{key} is an {kind} already; "gatepost {kind} remove {key}" frees it'.replace("an list", "a list")
+        )
+
+
+def _existing(store: SqliteAccounts, address: str) -> Account:
+    from gatepost.accounts.model import Account
+
+    key = key_of_any(address)
+    found = store.find(key)
+    if not isinstance(found, Account):
+        what = "is no account" if found is None else "is an alias or a list, not an account"
+        raise CommandError(f'{key} {what}; "gatepost account list" shows all')
+    return found
+
+
+def _octets(quota: str | None) -> int | None:
+    from gatepost.mail.units import parse_size
+
+    if quota is None or quota == "none":
+        return None
+    try:
+        octets = parse_size(quota)
+    except ValueError as error:
+        raise CommandError(f"--quota: {error}", USAGE) from None
+    if octets < 1:
+        raise CommandError('--quota: no room at all; write "none" for no limit', USAGE)
+    return octets
+
+
+def _seconds(text: str) -> float:
+    from gatepost.mail.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise CommandError(f"--for: {error}", USAGE) from None
+
+
+def _time(unix: float | None) -> str | None:
+    from datetime import UTC, datetime
+
+    return None if unix is None else datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds")
+
+
+def _shown(account: Account) -> dict[str, Any]:
+    return {
+        "address": account.address,
+        "quota": account.quota,
+        "role": account.role or None,
+        "send_as": list(account.send_as),
+        "password": any(not credential.name for credential in account.credentials),
+        "app_passwords": [credential.name for credential in account.credentials if credential.name],
+        "created": _time(account.created),
+    }

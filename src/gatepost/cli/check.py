@@ -1,0 +1,103 @@
+"""`gatepost check`: is what was set up right? It looks and changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gatepost.cli import output
+from gatepost.cli.options import AsJson, ConfigFile, given, noun
+from gatepost.cli.session import act_as_user
+
+if TYPE_CHECKING:
+    from gatepost.config.model import Config
+    from gatepost.config.problem import Problem
+
+app = noun("Check what was set up: the configuration, the certificates.")
+
+
+@app.command("config")
+def check_config(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Read the configuration and tell all that is wrong with it. Exits 1 when the server would not start."""
+    from gatepost.config.locate import find_config
+    from gatepost.config.problem import ConfigError
+    from gatepost.config.read import load
+
+    file = find_config(given.config)
+    try:
+        settings = load(file)
+    except ConfigError as error:
+        if not given.as_json:
+            raise
+        output.thing({"file": str(file), "ok": False, "errors": [_shown(item) for item in error.problems]})
+        raise typer.Exit(1) from None
+    concerns = _concerns(settings)
+    if given.as_json:
+        warnings = [_shown(item) for item in settings.warnings]
+        output.thing({"file": str(file), "ok": True, "errors": [], "warnings": warnings, "accounts": concerns})
+        return
+    for line in (*map(str, settings.warnings), *concerns):
+        output.note(f"warning: {line}")
+    output.done(f"{file} is in order: {len(settings.listeners)} listeners, {len(settings.domains)} domains.")
+
+
+@app.command("tls")
+def check_tls(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Load each certificate with its key; names, end, and what is wrong. Exits 1 when one cannot be used."""
+    from datetime import UTC, datetime
+
+    from gatepost.cli.session import configuration
+    from gatepost.net.tls_certificates import CertificateError, load_pair
+
+    settings = configuration()
+    act_as_user(settings)  # what root can read and the server cannot is not in order
+    found: list[dict[str, Any]] = []
+    for certificate, key in settings.tls.certificates:
+        row: dict[str, Any] = {"certificate": str(certificate), "names": [], "ends": None, "problem": ""}
+        try:
+            pair = load_pair(certificate, key, datetime.now(UTC))
+            row |= {"names": list(pair.names), "ends": pair.end.isoformat()}
+        except CertificateError as error:
+            row["problem"] = str(error)
+        found.append(row)
+    columns = ("certificate", "names", "ends")
+    output.rows(found, columns, "No certificate is configured; the server makes a self-signed one.")
+    problems = [row["problem"] for row in found if row["problem"]]
+    for problem in problems:
+        output.note(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _concerns(settings: Config) -> list[str]:
+    """What in the accounts leads nowhere; nothing is made where there is no data folder yet."""
+    import asyncio
+
+    from gatepost.accounts.directory import Directory
+    from gatepost.accounts.review import review
+    from gatepost.cli.session import data_folder
+    from gatepost.store.data_folder import DataFolder
+    from gatepost.store.sqlite.accounts import SqliteAccounts
+
+    if not DataFolder(settings.data).accounts.exists():
+        kept = [name for name, domain in settings.domains.items() if not domain.relay_to]
+        return [
+            f'domain {name}: it has no account, alias or list, so all mail for it is refused; "gatepost account add '
+            f'NAME@{name}" adds one' for name in kept
+        ]  # fmt: skip
+    store = SqliteAccounts(data_folder(settings).accounts)
+    try:
+        directory = Directory(settings.domains, store, settings.hostname, settings.postmaster)
+        # That nobody is postmaster is said by the configuration already.
+        return [
+            line for line in asyncio.run(review(directory, store)) if not line.startswith("postmaster: it is not set")
+        ]
+    finally:
+        store.close()
+
+
+def _shown(problem: Problem) -> dict[str, Any]:
+    import msgspec
+
+    return {**msgspec.structs.asdict(problem), "file": str(problem.file)}

@@ -1,0 +1,123 @@
+"""What a command works on: the configuration, the data folder as the server's user, and the record of what it did."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gatepost.cli.errors import USAGE, CommandError
+from gatepost.cli.options import given
+
+if TYPE_CHECKING:
+    from gatepost.accounts.directory import Directory
+    from gatepost.config.model import Config
+    from gatepost.store.data_folder import DataFolder
+    from gatepost.store.sqlite.accounts import SqliteAccounts
+
+
+def configuration() -> Config:
+    """The configuration that the command line, the environment or the usual places name. Raises ConfigError."""
+    from gatepost.config.locate import find_config
+    from gatepost.config.read import load
+
+    return load(find_config(given.config))
+
+
+def data_folder(config: Config) -> DataFolder:
+    """The data folder, made when it is new; from here on this process is the server's user.
+
+    Raises CommandError, DataError: it belongs to another user, or to another version of Gatepost.
+    """
+    from gatepost.store import data_folder as layout
+
+    act_as_user(config)
+    root = config.data
+    if root.exists() and not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        owner = _name_of(root.stat().st_uid)
+        raise CommandError(f"{root} belongs to {owner}; run this as root, or as {owner}")
+    if not root.exists() or layout.found_version(root) == 0:
+        return layout.prepare(root)
+    found = layout.found_version(root)
+    if found < layout.VERSION:
+        raise CommandError(
+            f"{root}: version {found} is older than this program; restart the server, which takes it to version "
+            f"{layout.VERSION}, and try again"
+        )
+    return layout.prepare(root)  # refuses a newer one, and makes what is missing
+
+
+def act_as_user(config: Config) -> None:
+    """Root becomes `user`, so that what a command writes belongs to the server. A new data folder is given to it."""
+    if os.geteuid() != 0 or not config.user:
+        return
+    entry = pwd.getpwnam(config.user)
+    root = config.data
+    if not root.exists():
+        root.mkdir(mode=0o711, parents=True)
+        os.chown(root, entry.pw_uid, entry.pw_gid)
+    elif root.stat().st_uid == 0 and not any(root.iterdir()):
+        os.chown(root, entry.pw_uid, entry.pw_gid)
+    become(entry)
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def become(entry: pwd.struct_passwd) -> None:
+    """This process is that user from now on, with its groups and nothing of root's."""
+    os.initgroups(entry.pw_name, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def who() -> str:
+    """The login name of the person at the command line, for the record."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+@contextmanager
+def accounts() -> Iterator[tuple[Config, SqliteAccounts, Directory]]:
+    """The configuration, the store of accounts, and the directory over both. Raises AccountsError."""
+    from gatepost.accounts.directory import Directory
+    from gatepost.store.sqlite.accounts import SqliteAccounts
+
+    config = configuration()
+    store = SqliteAccounts(data_folder(config).accounts)
+    try:
+        yield config, store, Directory(config.domains, store, config.hostname, config.postmaster)
+    finally:
+        store.close()
+
+
+def key_of_ours(config: Config, text: str, *, catch_all: bool = False) -> str:
+    """The key of an address in one of our domains. Raises CommandError."""
+    from gatepost.accounts.addresses import domain_of
+
+    key = key_of_any(text, catch_all=catch_all)
+    domain = domain_of(key)
+    if domain not in config.domains:
+        ours = ", ".join(config.domains) or "none"
+        raise CommandError(
+            f'{text}: {domain} is not one of our domains ({ours}); add [domain."{domain}"] to {config.file}, '
+            "or correct the address"
+        )
+    return key
+
+
+def key_of_any(text: str, *, catch_all: bool = False) -> str:
+    """The key of an address, ours or not. Raises CommandError (wrong usage)."""
+    from gatepost.accounts.addresses import parse_key
+    from gatepost.mail.address import AddressError
+
+    try:
+        return parse_key(text, catch_all=catch_all)
+    except AddressError as error:
+        raise CommandError(f"{text!r} is not an address: {error}; write it as ada@example.org", USAGE) from None

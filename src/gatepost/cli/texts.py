@@ -1,0 +1,200 @@
+"""The files that `gatepost init` writes, and what it says comes next."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HIGH_PORTS = """
+# Ports above 1024 need no root. Other servers deliver to port 25: forward it here, or start the server as root."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the services listen."""
+
+    mx: int
+    submission: int
+    submissions: int
+    pop3: int
+    pop3s: int
+
+    @classmethod
+    def usual(cls) -> Ports:
+        """Those of the standards; below 1024, so root binds them."""
+        return cls(25, 587, 465, 110, 995)
+
+    @classmethod
+    def unprivileged(cls) -> Ports:
+        """Some that any user may bind."""
+        return cls(2525, 2587, 2465, 2110, 2995)
+
+
+def configuration_text(hostname: str, domains: list[str], data: str, user: str, ports: Ports) -> str:
+    """A gatepost.toml that works as it is and explains itself."""
+    user_line = f'user = "{user}"' if user else '# user = "gatepost"'
+    domain_tables = "\n".join(f'[domain."{domain}"]' for domain in domains)
+    high = "" if user else HIGH_PORTS
+    return f"""\
+# Gatepost's whole configuration. "gatepost check config" tells what is wrong with it, "gatepost reload" puts a change
+# to work. Durations are "30s" "5m" "2h" "7d", sizes "50MB" or "50MiB"; relative paths start at this file's folder.
+
+# The name of this host in the DNS: its address should resolve to it, and it to its address.
+hostname = "{hostname}"
+# Mail, accounts, queue and record: what has to survive, and what a backup holds.
+data = "{data}"
+# Started by root, the server drops to this user after it has bound its ports.
+{user_line}
+# Never banned, and believed where a listener takes PROXY or XCLIENT. No right to relay comes with it.
+trusted = ["127.0.0.0/8", "::1"]
+# Who gets the mail for postmaster, abuse, hostmaster and root of every domain: an account here, or any other address.
+# postmaster = "you@{domains[0]}"
+{high}
+[[listen]]                          # mail from other servers
+address = "0.0.0.0:{ports.mx}"
+service = "mx"
+[[listen]]
+address = "[::]:{ports.mx}"
+service = "mx"
+
+[[listen]]                          # mail from your users, who log in; TLS from the start
+address = "0.0.0.0:{ports.submissions}"
+service = "submissions"
+[[listen]]
+address = "[::]:{ports.submissions}"
+service = "submissions"
+
+[[listen]]                          # the same, with STARTTLS
+address = "0.0.0.0:{ports.submission}"
+service = "submission"
+[[listen]]
+address = "[::]:{ports.submission}"
+service = "submission"
+
+[[listen]]                          # your users fetch their mail; TLS from the start
+address = "0.0.0.0:{ports.pop3s}"
+service = "pop3s"
+[[listen]]
+address = "[::]:{ports.pop3s}"
+service = "pop3s"
+
+# A certificate for {hostname}. Without one the server makes a self-signed one, which mail programs complain about.
+# It is read again when it changes.
+# [tls]
+# certificate = "fullchain.pem"
+# key         = "key.pem"
+
+# The domains whose mail is kept here. With relay_to = "smtp://10.0.0.5:25" it goes on to another server instead.
+{domain_tables}
+
+# Who may send to others without a login. Leave it empty unless a device cannot log in.
+[relay]
+networks = []
+# Send everything through another server:
+# smarthost = "smtps://USER@smart.example:465"
+# smarthost_password = {{ file = "smarthost.secret" }}
+
+[limits]                            # the defaults
+message_size = "50MiB"
+recipients   = 100                  # of a message; users may have 1000
+connections  = {{ total = 20000, per_address = 50 }}
+"""
+
+
+def unit_text(file: Path, data: Path, user: str, is_system: bool) -> str:
+    """A hardened systemd unit that runs this very installation with that configuration."""
+    program = _program()
+    homes = (Path("/home"), Path("/root"), Path("/run/user"))
+    needs_home = any(path.is_relative_to(home) for home in homes for path in (Path(program.split()[0]), file, data))
+    identity = f"User={user}\nGroup={user}" if user else f"User={getpass.getuser()}"
+    state = "StateDirectory=gatepost\nStateDirectoryMode=0711" if is_system else f"ReadWritePaths={_quoted(data)}"
+    return f"""\
+[Unit]
+Description=Gatepost mail server
+After=network-online.target nss-lookup.target
+Wants=network-online.target
+
+[Service]
+Type=exec
+ExecStart={program} --config {_quoted(file)} serve
+ExecReload=/bin/kill -HUP $MAINPID
+KillMode=mixed
+TimeoutStopSec=90
+Restart=on-failure
+RestartSec=2
+{identity}
+{state}
+LimitNOFILE=65536
+UMask=0077
+
+# Ports below 1024 without root
+AmbientCapabilities=CAP_NET_BIND_SERVICE
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE
+
+# Nothing else
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome={"read-only" if needs_home else "yes"}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProcSubset=pid
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def next_steps(file: Path, unit: Path, user: str, has_user: bool, domain: str, ports: Ports) -> list[str]:
+    """What a person does now, in order."""
+    gatepost = f"{_program()} --config {_quoted(file)}"
+    steps = []
+    if user and not has_user:
+        steps.append(f"Make the user that the server runs as: useradd --system --shell /usr/sbin/nologin {user}")
+    steps += [
+        f"Read {file}, set postmaster and the certificate, and check it: {gatepost} check config",
+        f"Add an account: {gatepost} account add you@{domain}",
+    ]
+    if user:
+        steps.append(f"Start the server, now and at each boot: systemctl enable --now {_quoted(unit)}")
+    else:
+        steps.append(f"Start the server: {gatepost} serve")
+    steps += [
+        f"Tell the DNS: an MX record of {domain} that names this host, and a PTR record of its address.",
+        f"Open port {ports.mx} to other servers, and {ports.submissions}, {ports.submission}, {ports.pop3s} to users.",
+    ]
+    return steps
+
+
+def _program() -> str:
+    """The command that runs this installation."""
+    beside = Path(sys.executable).with_name("gatepost")
+    if beside.exists():
+        return _quoted(beside)
+    found = shutil.which("gatepost")
+    return _quoted(Path(found)) if found else f"{_quoted(Path(sys.executable))} -m gatepost"
+
+
+def _quoted(path: Path) -> str:
+    """`path` as one word for systemd and the shell."""
+    text = str(path)
+    return text if all(character.isalnum() or character in "/._-+:@" for character in text) else f'"{text}"'
