@@ -17,7 +17,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "gatepost"
 
 # Highest row first. A part imports rows below its own, never above or beside.
 ROWS: Final = (
-    {"cli", "__main__"},
+    {"__main__"},
+    {"cli"},
     {"app"},
     {"config"},
     {"net", "admin"},
