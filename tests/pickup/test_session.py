@@ -223,6 +223,17 @@ async def test_a_second_session_is_told_that_the_maildrop_is_in_use() -> None:
     second.hang_up()
 
 
+async def test_who_got_no_maildrop_is_nobody_on_record() -> None:
+    counter = Counter()
+    first, second = counter.connect(tls=True), counter.connect(tls=True)
+    for client in (first, second):
+        await client.say(f"USER {ADA}", f"PASS {PASSWORD}")
+    second.hang_up()
+    (event,) = counter.desk.recorder.of("pop3.session")
+    assert event.login == ""
+    first.hang_up()
+
+
 async def test_a_maildrop_that_cannot_be_read_is_a_temporary_failure() -> None:
     counter = Counter()
     counter.memory.broken = MaildropError("/var/lib/gatepost/maildrops/example.org/ada: permission denied")
@@ -308,6 +319,7 @@ async def test_what_cannot_be_removed_is_told() -> None:
     client = counter.connect(tls=True)
     await client.say(f"USER {ADA}", f"PASS {PASSWORD}", "DELE 1", "DELE 2")
     assert await client.line("QUIT") == "-ERR [SYS/TEMP] 1 of 2 marked messages could not be removed"
+    assert counter.memory.locked == set()  # who comes back at once is not told that it is in use
     assert client.wire.is_closed
     assert list(counter.memory.kept[ADA]) == ["uid-2", "uid-3"]
     client.hang_up()
@@ -363,16 +375,19 @@ async def test_any_split_of_the_octets_gives_the_same_answers(size: int) -> None
 
 
 class EndlessDrop(Maildrop):
-    """One message of `pieces` pieces of 128 KiB; counts how many were asked for. fails_at: the piece that is lost."""
+    """One message: a header and `pieces` pieces of 128 KiB; counts how many were asked for. fails_at: the piece that
+    is lost."""
 
-    def __init__(self, pieces: int, fails_at: int = -1) -> None:
-        self.pieces, self.fails_at, self.asked, self.is_closed = pieces, fails_at, 0, False
+    def __init__(self, pieces: int, fails_at: int = -1, header: bytes = b"") -> None:
+        self.pieces, self.fails_at, self.header = pieces, fails_at, header
+        self.asked, self.is_closed = 0, False
 
     @property
     def messages(self) -> tuple[Message, ...]:
         return (Message("one", self.pieces << 17),)
 
     async def read(self, index: int) -> AsyncIterator[bytes]:
+        yield self.header
         for number in range(self.pieces):
             if number == self.fails_at:
                 raise MaildropError("input/output error")
@@ -429,10 +444,38 @@ async def test_a_peer_that_goes_in_the_middle_of_a_message_ends_the_reading() ->
     await client.settle()
     client.hang_up("connection reset")
     await client.settle()
+    assert client.session._task is not None
+    assert client.session._task.cancelled()
     assert drop.asked == 1
     assert drop.is_closed
     (event,) = counter.desk.recorder.of("pop3.session")
     assert event.details == {"retrieved": 0, "removed": 0, "lost": "connection reset"}
+
+
+async def test_a_peer_that_takes_long_is_not_silent() -> None:
+    counter = Counter(maildrops=OneDrop(EndlessDrop(3)))
+    client = counter.connect(tls=True)
+    await client.say(f"USER {ADA}", f"PASS {PASSWORD}")
+    client.wire.takes.clear()
+    client.session.data_received(b"RETR 1\r\n")
+    await client.settle()
+    counter.desk.clock.at += 601
+    client.wire.timers[-1].callback()
+    assert not client.wire.is_closed
+    client.wire.takes.set()
+    await client.octets()
+    client.wire.timers[-1].callback()
+    assert not client.wire.is_closed
+    client.hang_up()
+
+
+async def test_top_reads_no_further_than_it_must() -> None:
+    drop = EndlessDrop(400, header=b"Subject: large\r\n\r\n")
+    client = Counter(maildrops=OneDrop(drop)).connect(tls=True)
+    await client.say(f"USER {ADA}", f"PASS {PASSWORD}")
+    assert (await client.say("TOP 1 0"))[1:] == ["Subject: large", "", "."]
+    assert drop.asked == 0
+    client.hang_up()
 
 
 async def test_a_message_that_breaks_off_cuts_the_connection_without_an_end() -> None:

@@ -267,6 +267,14 @@ async def test_a_foreign_message_is_read_with_crlf_whatever_it_has(store: Maildi
     assert maildrop.messages[0].octets == len(b"Subject: a\r\n\r\nb\r\n")
 
 
+async def test_a_crlf_that_two_reads_divide_stays_one(store: MaildirStore) -> None:
+    octets = b"x" * ((1 << 17) - 1) + b"\r\n" + b"y\r\n"
+    put(store.maildir(ADA), "foreign", octets)
+    maildrop = await store.open(ADA)
+    assert await content_of(maildrop, 0) == octets
+    assert maildrop.messages[0].octets == len(octets)
+
+
 async def test_a_foreign_message_is_measured_once(store: MaildirStore) -> None:
     path = put(store.maildir(ADA), "foreign", b"a\n")
     (await store.open(ADA)).close()
@@ -330,6 +338,15 @@ async def test_flags_change_no_uid(store: MaildirStore) -> None:
     first.close()
     path.rename(path.parent.parent / "cur" / f"{path.name}:2,FRS")
     assert (await store.open(ADA)).messages == first.messages
+
+
+async def test_a_removal_is_synced(store: MaildirStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = await deliver(store)
+    maildrop = await store.open(ADA)
+    synced: list[str] = []
+    monkeypatch.setattr(folders, "sync", lambda folder: synced.append(str(folder)))
+    await maildrop.remove((0,))
+    assert str(path.parent) in synced
 
 
 async def test_a_message_that_cannot_be_removed_is_counted_out(

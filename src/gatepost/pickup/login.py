@@ -98,11 +98,6 @@ class Logins:
             return Outcome(NOT_BASE64)
         return await self._step(self._attempt.respond(response))
 
-    def forget(self) -> None:
-        """TLS begins: what was said in clear does not count."""
-        self._name = ""
-        self._attempt = None
-
     async def _step(self, step: Any) -> Challenge | Outcome:
         try:
             result: Step = await step if is_later(step) else step

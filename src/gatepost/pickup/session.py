@@ -90,7 +90,6 @@ class Pop3Session:
         tls = self.wire.tls
         assert tls is not None  # the wire says so before it calls
         self.gate.tls_started(tls)
-        self.commands.logins.forget()
         self.protocol.tls_started()
         self.protocol.offer = self.commands.logins.offer()
 
