@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -129,20 +130,31 @@ def newest_of(folder: Path, node: str, worker: int, before: str) -> RecordFile |
 
 @contextmanager
 def opened(file: RecordFile) -> Iterator[IO[bytes]]:
-    """The octets of a file, decompressed, from its beginning. Raises CannotRead, also while it is read."""
+    """The octets of a file, decompressed, from its beginning; none if it was removed since it was listed.
+
+    Raises CannotRead, also while it is read.
+    """
     try:
-        if file.is_compressed:
-            with zstd().open(file.path, "rb") as stream:
-                yield stream
-        else:
-            with open(file.path, "rb", buffering=1 << 18) as stream:
-                yield stream
+        with _open(file.path) as stream:
+            yield stream
     except (OSError, EOFError) as error:
         raise CannotRead(f"{file.path}: {error}; see whether the disk is sound, and `audit verify`") from error
     except Exception as error:
         if type(error).__name__ != "ZstdError":  # its module may be absent, so it cannot be named above
             raise
         raise CannotRead(f"{file.path}: is damaged ({error}); bring it back from a backup") from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    compressed = path if path.name.endswith(COMPRESSED) else path.with_name(path.name + ".zst")
+    if path != compressed:
+        with suppress(FileNotFoundError):
+            return open(path, "rb", buffering=1 << 18)
+    try:  # it may have been compressed since it was listed
+        stream: IO[bytes] = zstd().open(compressed, "rb")
+    except FileNotFoundError:
+        return BytesIO()
+    return stream
 
 
 def zstd() -> Any:
