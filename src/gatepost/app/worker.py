@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from gatepost.accounts.authentication import AT_ONCE, Authenticator
@@ -29,6 +30,7 @@ from gatepost.net.connection import Connection, TlsForPeers
 from gatepost.net.connector import StreamConnector
 from gatepost.net.control import ControlServer
 from gatepost.net.dns.resolver import DnsResolver
+from gatepost.net.interfaces import own_endpoints
 from gatepost.net.listener import Listener, Served, serve
 from gatepost.net.tls import ServerTls
 from gatepost.pickup.parts import PickupParts
@@ -111,8 +113,9 @@ class Worker:
 
     def _build_delivery(self) -> DeliveryLoop:
         config = self._config
+        own = own_endpoints(config.listeners, frozenset({"mx"}))
         return assemble(
-            config.delivery,
+            msgspec.structs.replace(config.delivery, own=own),
             spool=self._spool,
             addresses=self._gate.directory,
             maildrops=self._maildrops,
