@@ -9,6 +9,7 @@ import typer
 
 from gatepost.cli import output
 from gatepost.cli.errors import USAGE, CommandError
+from gatepost.cli.moments import shown_time
 from gatepost.cli.options import AsJson, ConfigFile, noun
 from gatepost.cli.record import recording
 from gatepost.cli.session import accounts, key_of_any, key_of_ours
@@ -235,9 +236,7 @@ def _seconds(text: str) -> float:
 
 
 def _time(unix: float | None) -> str | None:
-    from datetime import UTC, datetime
-
-    return None if unix is None else datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds")
+    return None if unix is None else shown_time(unix)
 
 
 def _shown(account: Account) -> dict[str, Any]:

@@ -22,6 +22,7 @@ NOUNS: Final = {
     "account": "account",
     "alias": "alias",
     "list": "mailing_list",
+    "queue": "queue",
     "policy": "policy",
 }
 """The module of each noun, in the order of the help."""
