@@ -26,6 +26,7 @@ POINTS = {
     "content.write": (1, 9),
     "content.sync": (1, 4),
     "content.rename": (1, 4),
+    "content.folder": (1, 4),
     "commit.before": (1, 12),
     "commit.after": (1, 12),
     "unlink": (1, 2),

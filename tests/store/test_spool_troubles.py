@@ -429,9 +429,10 @@ async def test_a_session_that_ends_during_the_commit_leaves_a_whole_entry(house:
     assert await whole(spool, entry.id) == PREFIX + LARGE
 
 
-async def test_a_session_that_ends_while_its_file_is_synced_leaves_no_file(house: House) -> None:
+@pytest.mark.parametrize("point", ["content.sync", "content.folder"])
+async def test_a_session_that_ends_while_its_file_is_synced_leaves_no_file(house: House, point: str) -> None:
     await house.spool.close()
-    gate = Gate("content.sync")
+    gate = Gate(point)
     spool = house.open(faults=gate)
     content = written(spool, LARGE)
     await gate.cancel_there(asyncio.ensure_future(spool.add(new_entry(octets=len(LARGE)), content)))

@@ -286,8 +286,22 @@ class SqliteSpool:
         in_file = content.path is not None
         prepared = prepare(entry, b"" if in_file else content.inline(), content.crc, content.octets, in_file)
         if in_file:
-            await asyncio.get_running_loop().run_in_executor(self._threads(), content.place, self._layout, entry.id)
+            await self._place(content, entry.id)
         return prepared
+
+    async def _place(self, content: SpoolContent, entry_id: str) -> None:
+        loop = asyncio.get_running_loop()
+        placed = loop.run_in_executor(self._threads(), content.place, self._layout, entry_id)
+        content.take()  # or the caller, when it is cancelled, would discard it while the thread moves it
+        try:
+            await asyncio.shield(placed)
+        except asyncio.CancelledError:
+            placed.add_done_callback(lambda _: content.abandon())
+            raise
+        except SpoolError:
+            content.give_back()
+            raise
+        content.give_back()
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._file_threads is None:

@@ -133,6 +133,7 @@ class SpoolContent:
                 os.link(self.path, target)  # a rename would replace the content of another entry of this ID
                 self.path.unlink()
                 self.path = target
+            self._faults("content.folder")
             sync_folder(layout.content)
         except FileExistsError as error:
             raise SpoolError(f"{target}: there is an entry of that ID already") from error

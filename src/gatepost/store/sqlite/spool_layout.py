@@ -28,8 +28,9 @@ MAX_NAME: Final = 64
 class Faults(Protocol):
     """Called with the name of each point where a crash is worth a test; production passes `no_fault`.
 
-    content.write, content.sync, content.rename: a content file grows, is synced, has its place. commit.before,
-    commit.after: around a batch. unlink: before a content file goes. checkpoint: before the log is written back.
+    content.write, content.sync, content.rename, content.folder: before a content file grows, is synced, gets its
+    place, and before that is synced. commit.before, commit.after: around a batch. unlink: before a content file goes.
+    checkpoint.before: before the log is written back.
     """
 
     def __call__(self, point: str, /) -> None: ...

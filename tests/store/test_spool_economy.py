@@ -1,0 +1,74 @@
+"""What a spool must not cost: plans that look at every entry, room that is never given back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+from tests.conformance.spool import NOW, add, end
+from tests.support.clock import HandClock
+
+from gatepost.spool.model import State
+from gatepost.spool.settings import SpoolSettings
+from gatepost.store.sqlite import writer
+from gatepost.store.sqlite.spool import SqliteSpool
+
+# Walks that are as short as what they return: lists given in the statement, and the few destinations.
+SHORT_WALKS = ("carray", "waiting")
+
+
+async def test_no_statement_on_the_way_of_a_message_looks_at_every_entry(tmp_path: Path) -> None:
+    spool = SqliteSpool.open(tmp_path, "0", SpoolSettings(), HandClock(NOW))
+    plans: list[tuple[str, str]] = []
+
+    def explain(cursor: apsw.Cursor, statement: str, values: object) -> bool:
+        if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
+            with closing(spool._connection.cursor()) as other:
+                other.exec_trace = lambda *ignored: True
+                for row in other.execute(f"EXPLAIN QUERY PLAN {statement}", values):  # type: ignore[arg-type]
+                    plans.append((str(row[3]), statement))
+        return True
+
+    spool._connection.exec_trace = explain
+    entry_id = await add(spool, "a@example.org", "b@example.com")
+    await add(spool)
+    leased = await spool.lease(NOW, 10)
+    await spool.settle(end(leased[:1], State.DEFERRED, NOW + 5))
+    await spool.settle(end(leased[1:], State.DONE))
+    await spool.next_due()
+    await spool.change(entry_id, "hold", NOW)
+    await spool.change(entry_id, "drop", NOW)
+    spool._connection.exec_trace = None
+    await spool.close()
+    assert len(plans) > 15
+    walks = [step for step in plans if step[0].startswith("SCAN") and not any(word in step[0] for word in SHORT_WALKS)]
+    assert walks == []
+    # By the index of due recipients, all that wait for a destination would be searched for each entry of a list.
+    assert [step for step in plans if "recipient_due" in step[0] and "carray" in step[1]] == []
+
+
+async def test_room_is_given_back_when_the_spool_is_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(writer, "VACUUM_PAUSE_SECONDS", 0.0)
+    database = tmp_path / "spool" / "0" / "spool.db"
+    is_small = threading.Event()
+
+    def look(point: str, /) -> None:
+        if point == "checkpoint.before":
+            with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as reader:
+                if int(reader.pragma("page_count")) * 16384 < 20 * 1024 * 1024 and is_filled:
+                    is_small.set()
+
+    is_filled = False
+    spool = SqliteSpool.open(tmp_path, "0", SpoolSettings(), HandClock(NOW), faults=look)
+    await asyncio.gather(*[add(spool, body=b"x" * 250_000) for _ in range(160)])
+    leased = await spool.lease(NOW, 1000, per_destination=1000)
+    is_filled = True
+    await spool.settle(end(leased, State.DONE))
+    assert await asyncio.to_thread(is_small.wait, 30)
+    await spool.close()
+    assert database.stat().st_size < 20 * 1024 * 1024
