@@ -41,6 +41,7 @@ from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES
 from gatepost.policy.registry import CHECKS
 from gatepost.ports.wire import SessionDriver, Wire
+from gatepost.spool.control import CHANGE, change_handler
 from gatepost.store.data_folder import DataFolder
 from gatepost.store.lmdb.standing import LmdbStanding
 from gatepost.store.maildir.store import MaildirStore
@@ -220,13 +221,7 @@ class Worker:
     # --- commands ------------------------------------------------------------------------------------------------
 
     def _control_handlers(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]:
-        return {"change": self._change}
-
-    async def _change(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A person's change of an entry that this worker holds."""
-        changed = await self._spool.change(str(request["id"]), str(request["action"]), self._clock.unix())
-        self._delivery.notify()
-        return {"changed": changed}
+        return {CHANGE: change_handler(self._spool, self._clock.unix, self._delivery.notify)}
 
     def _control_failed(self, what: str, error: Exception) -> None:
         log.error("a command could not be answered", command=what, error=str(error))
