@@ -24,13 +24,14 @@ from gatepost.pickup.settings import PickupSettings
 from gatepost.store.maildir.store import MaildirStore
 
 _T = TypeVar("_T")
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
 class Pop3Server:
-    """ports: by service, "pop3" and "pop3s". Its account is ada@example.org, as in `tests.support.desk`."""
+    """ports: by service, "pop3" and "pop3s". new_loop: makes its event loop. Its account is ada@example.org, as in `tests.support.desk`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._loop = uvloop.new_event_loop()
+    def __init__(self, folder: Path, new_loop: NewLoop = uvloop.new_event_loop) -> None:
+        self._loop = new_loop()
         clock = SystemClock()
         self.maildrops = MaildirStore(folder / "maildrops", host="mx.example.org", clock=clock)
         desk = Desk()

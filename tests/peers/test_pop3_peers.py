@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import poplib
@@ -12,10 +13,11 @@ import shutil
 import ssl
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from tests.peers.pop3_server import Pop3Server
 from tests.programs import program
 from tests.support.desk import PASSWORD
@@ -71,7 +73,15 @@ def on_a_terminal(command: list[object], **more: str) -> int:
 # Python's poplib
 
 
-def test_poplib_reads_and_removes(server: Pop3Server) -> None:
+@pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+def test_poplib_reads_and_removes(tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    with Pop3Server(tmp_path / "data", new_loop).running() as server:
+        server.deliver(FIRST, SECOND)
+        _read_and_remove(server)
+        assert left(server) == 1
+
+
+def _read_and_remove(server: Pop3Server) -> None:
     client = poplib.POP3("127.0.0.1", server.ports["pop3"], timeout=20)
     assert client.capa()["SASL"] == ["SCRAM-SHA-256", "PLAIN", "LOGIN"]
     client.stls(trusting_nobody())
@@ -87,7 +97,6 @@ def test_poplib_reads_and_removes(server: Pop3Server) -> None:
     assert len({line.split()[1] for line in client.uidl()[1]}) == 2
     client.dele(1)
     client.quit()
-    assert left(server) == 1
 
 
 def test_poplib_over_implicit_tls_and_a_broken_connection_removes_nothing(server: Pop3Server) -> None:

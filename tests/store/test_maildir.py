@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from errno import ENOSPC
@@ -394,20 +395,28 @@ async def test_the_lock_binds_other_processes_and_ends_with_theirs(store: Maildi
     (await store.open(ADA)).close()
 
 
-async def test_a_cancelled_open_holds_no_lock(store: MaildirStore) -> None:
-    task = asyncio.ensure_future(store.open(ADA))
+async def test_a_cancelled_open_holds_no_lock(store: MaildirStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    (await store.open(ADA)).close()
+    in_thread, may_go_on = threading.Event(), threading.Event()
+
+    def sweep(maildir: Path, now: float) -> None:
+        in_thread.set()
+        may_go_on.wait(10)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "sweep", sweep)
+        task = asyncio.ensure_future(store.open(ADA))
+        await asyncio.to_thread(in_thread.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        may_go_on.set()
+    store.close()  # returns when the thread is done; what it opened is given back on the loop
     await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    for _ in range(500):
-        try:
-            (await store.open(ADA)).close()
-            break
-        except MaildropBusyError:
-            await asyncio.sleep(0.01)
-    else:
-        raise AssertionError("the lock was never given back")
+    await asyncio.sleep(0)
+    other = make_store(store.maildir("a@b").parents[1])
+    (await other.open(ADA)).close()
+    other.close()
 
 
 # Usage
