@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 from tests.docs.configurations import loaded
-from tests.docs.manual import DOCS, blocks, codes, rows, sections, text_of
+from tests.docs.manual import DOCS, ROOT, blocks, codes, rows, sections, text_of
 
+from gatepost.audit.event import Event, EventClient, Kind
 from gatepost.config.listen import SERVICES, UNBUILT_SERVICES
 from gatepost.config.model import Config
 from gatepost.config.policy import LATER
 from gatepost.config.schema import ARRAYS, NAMED, TABLES, UNBUILT, Table, Top
 from gatepost.config.tables import _model_in
+from gatepost.mail import address as address_limits
+from gatepost.mail import reply as reply_limits
 from gatepost.policy.check import CheckSettings
 from gatepost.policy.registry import CHECKS
+from gatepost.policy.verdict import Evaluated
+from gatepost.protocol.pop3 import lines as pop3_lines
+from gatepost.protocol.pop3 import replies as pop3_replies
+from gatepost.protocol.smtp import limits as smtp_limits
+from gatepost.store.data_folder import DataFolder
+from gatepost.store.maildir import names as maildir_names
 
 # --- configuration -------------------------------------------------------------------------------------------------
 
@@ -183,3 +197,113 @@ def test_the_index_of_checks_lists_each_in_its_order_and_those_that_are_yet_to_c
     assert re.findall(r"^\| \[`([a-z.]+)`\]\(\1\.md\)", text, re.M) == [check.name for check in CHECKS]
     later = sections(text)["Not in this version"]
     assert set(codes(later)) - {"check config"} == set(LATER)
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+EVENTS = text_of("reference/events.md")
+
+
+def _first_column(section: str) -> list[str]:
+    return [codes(row[0])[0] for row in rows(section) if codes(row[0])]
+
+
+def test_every_kind_of_event_is_documented_and_no_other() -> None:
+    assert _first_column(sections(EVENTS)["Kinds"]) == list(get_args(Kind))
+
+
+@pytest.mark.parametrize(
+    ("heading", "struct"), [("Fields", Event), ("`client`", EventClient), ("`verdicts`", Evaluated)]
+)
+def test_every_field_of_an_event_is_documented_and_no_other(heading: str, struct: type[msgspec.Struct]) -> None:
+    section = sections(EVENTS, 3).get(heading) or sections(EVENTS)[heading].partition("\n### ")[0]
+    documented_fields = _first_column(section.partition("\n## ")[0])
+    assert set(documented_fields) == set(struct.__struct_fields__)
+    assert len(documented_fields) == len(struct.__struct_fields__)
+
+
+# --- limits --------------------------------------------------------------------------------------------------------
+
+LIMITS = sections(text_of("reference/limits.md"))
+
+
+def _written(value: int | timedelta) -> str:
+    return str(value) if isinstance(value, int) else f"{value // timedelta(minutes=1)} minutes"
+
+
+def _limits(module: ModuleType) -> dict[str, str]:
+    return {name: _written(value) for name, value in vars(module).items() if isinstance(value, int | timedelta)}
+
+
+def test_every_limit_of_smtp_is_documented_with_its_value_and_no_other() -> None:
+    written = {codes(row[0])[0]: row[1] for heading in ("SMTP: sizes", "SMTP: times") for row in rows(LIMITS[heading])}
+    assert written == _limits(smtp_limits)
+
+
+@pytest.mark.parametrize(
+    ("heading", "modules"),
+    [
+        ("Addresses and replies", (address_limits, reply_limits)),
+        ("POP3", (pop3_lines, pop3_replies, maildir_names)),
+    ],
+)
+def test_the_other_limits_that_are_named_have_their_value(heading: str, modules: tuple[ModuleType, ...]) -> None:
+    known = {name: value for module in modules for name, value in _limits(module).items()}
+    for row in rows(LIMITS[heading]):
+        assert row[1] == known[codes(row[0])[0]]
+
+
+# --- replies, files, standards -------------------------------------------------------------------------------------
+
+
+def _replies_in(*folders: str) -> Iterator[str]:
+    """ "CODE ENHANCED" of every `Reply(...)` that is written down in the source."""
+    for folder in folders:
+        for path in (ROOT / "src" / "gatepost" / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reply" and len(node.args) >= 2:
+                    code, esc = node.args[:2]
+                    if isinstance(code, ast.Constant) and isinstance(esc, ast.Constant) and isinstance(code.value, int):
+                        yield f"{code.value} {esc.value!s}".strip()
+
+
+@pytest.mark.parametrize(
+    ("heading", "folders"),
+    [
+        ("SMTP, as a server", ("intake", "gate", "policy", "protocol/sasl")),
+        ("In the queue and in notices", ("delivery",)),
+    ],
+)
+def test_every_reply_of_ours_has_its_row(heading: str, folders: tuple[str, ...]) -> None:
+    section = sections(text_of("reference/replies.md"))[heading]
+    listed = {code for row in rows(section) for code in codes(row[0])}
+    spoken = set(_replies_in(*folders))
+    assert len(spoken) > 10
+    # A 250 needs no enhanced code to be understood, and has several.
+    assert {reply for reply in spoken if reply not in listed and reply[:3] not in ("220", "221", "250")} == set()
+
+
+def test_every_path_of_the_data_folder_is_documented() -> None:
+    text = text_of("reference/files.md")
+    folder = DataFolder(Path("data"))
+    parts = [
+        name
+        for name, part in vars(DataFolder).items()
+        if isinstance(part, property) and isinstance(getattr(folder, name), Path)
+    ]
+    assert {"accounts", "audit", "run"} <= set(parts)
+    first = {path.partition("/")[0] for row in rows(text) for path in codes(row[0])}
+    assert {getattr(folder, name).relative_to("data").parts[0] for name in parts} <= first
+
+
+def test_every_module_that_the_standards_name_exists_and_each_row_says_how_far() -> None:
+    found = 0
+    for row in rows(text_of("reference/standards.md")):
+        what, status, remark, modules = row
+        assert status in ("yes", "partial", "no"), what
+        assert bool(codes(modules)) == (status != "no"), f"{what}: a module is named where something is done"
+        assert remark or status == "yes", f"{what}: what is missing is not said"
+        for module in codes(modules):
+            assert (ROOT / "src" / "gatepost" / module).is_file(), f"{what}: {module} does not exist"
+            found += 1
+    assert found > 80
