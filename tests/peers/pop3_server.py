@@ -28,7 +28,10 @@ NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
 class Pop3Server:
-    """ports: by service, "pop3" and "pop3s". new_loop: makes its event loop. Its account is ada@example.org, as in `tests.support.desk`."""
+    """ports: by service, "pop3" and "pop3s". new_loop: makes its event loop.
+
+    Its account is ada@example.org, as in `tests.support.desk`.
+    """
 
     def __init__(self, folder: Path, new_loop: NewLoop = uvloop.new_event_loop) -> None:
         self._loop = new_loop()
