@@ -23,6 +23,7 @@ NOUNS: Final = {
     "alias": "alias",
     "list": "mailing_list",
     "queue": "queue",
+    "audit": "audit",
     "policy": "policy",
 }
 """The module of each noun, in the order of the help."""

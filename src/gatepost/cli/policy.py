@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from gatepost.cli import output
+from gatepost.cli.errors import USAGE, CommandError
 from gatepost.cli.options import AsJson, ConfigFile, given, noun
-from gatepost.cli.session import configuration
+from gatepost.cli.session import configuration, data_folder
+
+if TYPE_CHECKING:
+    from gatepost.audit.explain import Explanation
 
 app = noun("Policy: the checks, and what they did.")
+
+MOST_EVENTS = 10_000
 
 
 @app.command("list")
@@ -35,6 +43,49 @@ def list_checks(config: ConfigFile = None, as_json: AsJson = False) -> None:
         })  # fmt: skip
     rows = found if given.as_json else [{**check, "modes": _in_short(check["modes"])} for check in found]
     output.rows(rows, ("name", "modes", "summary"), "There are no checks.")
+
+
+@app.command("explain")
+def explain(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="As the peer was told it, the last word of the reply.")],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Why a message or session was treated so: each check, its verdict, and the facts that it read."""
+    import msgspec
+
+    from gatepost.audit.criteria import Criteria
+    from gatepost.audit.explain import explain as explained
+    from gatepost.audit.files import CannotRead
+    from gatepost.audit.search import latest
+    from gatepost.mail.ids import is_id
+
+    wanted = event_id.strip("() ").upper()
+    if not is_id(wanted):
+        raise CommandError(
+            f"{event_id!r} is not an ID: 26 letters and digits, as in the last brackets of a reply", USAGE
+        )
+    try:
+        events = latest(data_folder(configuration()).audit, Criteria(id=wanted), MOST_EVENTS)
+    except CannotRead as error:
+        raise CommandError(str(error)) from error
+    own = [event for event in events if event.get("id") == wanted]
+    if not own:
+        raise CommandError(f"the record knows no {wanted}; days older than audit.keep are gone")
+    found = explained(own[-1])
+    output.thing(msgspec.to_builtins(found), _as_text(found))
+
+
+def _as_text(found: Explanation) -> str:
+    lines = [found.words, ""]
+    for check in found.checks:
+        mark = "=>" if check.decided else "  "
+        lines.append(
+            f"{mark} {check.verdict:<10} {check.check} ({check.mode}){': ' + check.reason if check.reason else ''}"
+        )
+        if check.verdict != "pass":
+            lines += [f"     {name}: {value}" for name, value in check.facts.items()]
+    return "\n".join(lines).rstrip()
 
 
 def _in_short(modes: dict[str, str]) -> str:
