@@ -126,7 +126,7 @@ def serve(folder: Path) -> int:
     try:
         return asyncio.run(live())
     except StartError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - as a command does
+        print(error, file=sys.stderr)
         return 1
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -85,7 +85,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         await self._control.start()
-        self._spawn(self._watch())
+        self._begin(self._watch())
         try:
             starting = loop.create_task(self._change())
             stopped = self._spawn(self._stop.wait())
@@ -150,7 +150,7 @@ class Supervisor:
         if generation is self._current and not self._stop.is_set():
             how = generation.how_leader_ended()
             log.error("leader ended; another takes its place", process=generation.pid, how=how)
-            self._spawn(self._replace_leader(generation, f"the leader (process {generation.pid}) {how}"))
+            self._begin(self._replace_leader(generation, f"the leader (process {generation.pid}) {how}"))
 
     async def _replace_leader(self, dead: Generation, problem: str) -> None:
         """Until one serves: workers without a leader go on, but nobody replaces them."""
@@ -210,7 +210,7 @@ class Supervisor:
         return {key: address_of(sock) for key, sock in self._sockets.items()}
 
     def _hung_up(self) -> None:
-        self._spawn(self._reload())
+        self._begin(self._reload())
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():
@@ -268,7 +268,10 @@ class Supervisor:
     def _tell_ready(self, status: str) -> None:
         self._notify.ready(status)
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._tasks.add(self._spawn(work))
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
