@@ -21,8 +21,8 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
     only tried. sender, recipient: an address, or "@domain" for all of it; case does not count; recipients that were
     refused are meant too. verdict: "pass", "reject", "defer", ... of a check, or what came of a delivery: "delivered",
     "deferred", "failed", "held". check: a check or rule that ran; with `verdict`, it is its verdict. id: of the event,
-    or of the session or message that it belongs to. session: the same, of sessions only. text: anywhere in the line, as
-    JSON has it. sender "<>": the null reverse-path.
+    or of the session or message that it belongs to. session: the same, of sessions only. text: within any value.
+    sender "<>": the null reverse-path.
     """
 
     since: float | None = None

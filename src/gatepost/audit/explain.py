@@ -14,7 +14,6 @@ from gatepost.audit.search import Found
 from gatepost.policy.check import Check
 from gatepost.policy.registry import CHECKS
 
-
 _ACCEPTED: Final = ("quarantine", "hold", "discard")  # answered 2yz, and yet not delivered
 
 

@@ -56,7 +56,7 @@ class _Told:
     def __init__(self, folder: Path, event_id: str) -> None:
         self.found: dict[str, Found] = {}  # by chain: no two lines share it
         self._folder = folder
-        self._first_day = (id_time(event_id) - timedelta(days=1)).date().isoformat()
+        self._first_day = _day_before(event_id)
         self._whole = {event_id}  # whatever names it belongs to the story
         self._heads: set[str] = set()  # sessions and originals: themselves, and the logins of a session
         self._asked: set[str] = set()
@@ -104,8 +104,7 @@ class _Told:
     def _head_first(self, event_id: str) -> None:
         """A message is a day older than its notice, or five."""
         self._heads.add(event_id)
-        earlier = (id_time(event_id) - timedelta(days=1)).date().isoformat()
-        self._first_day = min(self._first_day, earlier)
+        self._first_day = min(self._first_day, _day_before(event_id))
 
 
 def names_of(event: Found) -> set[str]:
@@ -116,6 +115,14 @@ def names_of(event: Found) -> set[str]:
         for value in details.values() if isinstance(details, dict) else ():
             names.update(each for each in _values(value) if is_id(each))
     return names
+
+
+def _day_before(event_id: str) -> str:
+    """The first day in whose files the ID can stand; "" (all of them) for an ID from no time that there is."""
+    try:
+        return (id_time(event_id) - timedelta(days=1)).date().isoformat()
+    except (ValueError, OverflowError):
+        return ""
 
 
 def _values(value: Any) -> list[str]:
