@@ -96,7 +96,7 @@ class MemorySpool:
     def read(self, entry_id: str) -> AsyncIterator[bytes]:
         raise NotImplementedError
 
-    async def next_due(self) -> float | None:
+    async def next_due(self, exclude: Collection[str] = ()) -> float | None:
         return None
 
     async def change(self, entry_id: str, action: str, now: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
@@ -41,7 +41,7 @@ from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES
 from gatepost.policy.registry import CHECKS
 from gatepost.ports.wire import SessionDriver, Wire
-from gatepost.spool.control import CHANGE, change_handler
+from gatepost.spool.control import CHANGE, Handler, change_handler
 from gatepost.store.data_folder import DataFolder
 from gatepost.store.lmdb.standing import LmdbStanding
 from gatepost.store.maildir.store import MaildirStore
@@ -178,7 +178,7 @@ class Worker:
         for connection in self._connections():
             connection.shut_down()
         until = self._clock.monotonic() + seconds
-        while self._connections() and self._clock.monotonic() < until:
+        while self._connections() and self._clock.monotonic() < until:  # noqa: ASYNC110 - a stop may look 20 times a second
             await asyncio.sleep(0.05)
         for connection in self._connections():
             connection.abort()
@@ -220,7 +220,7 @@ class Worker:
 
     # --- commands ------------------------------------------------------------------------------------------------
 
-    def _control_handlers(self) -> Mapping[str, Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]]:
+    def _control_handlers(self) -> Mapping[str, Handler]:
         return {CHANGE: change_handler(self._spool, self._clock.unix, self._delivery.notify)}
 
     def _control_failed(self, what: str, error: Exception) -> None:

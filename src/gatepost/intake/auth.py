@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from gatepost.gate.later import then
 from gatepost.gate.login import ChallengeStep, LoggedIn, LoginAttempt, Refused, Step
+from gatepost.gate.penalty import wait_after_failure
 from gatepost.gate.session import GateSession
 from gatepost.intake.settings import IntakeSettings
 from gatepost.mail.reply import Reply
@@ -50,18 +50,6 @@ class AuthDialogue:
                 return step.reply
 
     async def _after_a_while(self, reply: Reply) -> Reply:
-        """Each failure costs the peer more time than the last, and us only a timer."""
-        seconds = min(self._settings.auth_delay * self._gate.failures, self._settings.longest_auth_delay)
-        if seconds > 0:
-            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            timer = self._wire.call_later(seconds, lambda: _end(over))
-            try:
-                await over
-            finally:
-                timer.cancel()
+        settings = self._settings
+        await wait_after_failure(self._wire, self._gate.failures, settings.auth_delay, settings.longest_auth_delay)
         return reply
-
-
-def _end(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)

@@ -12,10 +12,10 @@ from typing import Any, Final
 import structlog
 
 from gatepost.audit.event import RecordError
+from gatepost.gate.dialogue import Dialogue
 from gatepost.gate.later import is_later
 from gatepost.gate.session import GateSession
 from gatepost.intake.commands import Commands
-from gatepost.intake.dialogue import Dialogue
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.settings import ListenerSettings
 from gatepost.mail.reply import Reply

@@ -6,7 +6,6 @@ POP3's replies.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +14,7 @@ import structlog
 from gatepost.audit.event import RecordError
 from gatepost.gate.later import is_later
 from gatepost.gate.login import ChallengeStep, LoggedIn, LoginAttempt, Refused, Step, offered_mechanisms, password_login
+from gatepost.gate.penalty import wait_after_failure
 from gatepost.gate.session import GateSession
 from gatepost.maildrop.port import Maildrop, MaildropBusyError, MaildropError, MaildropStore
 from gatepost.pickup.settings import PickupSettings
@@ -112,7 +112,8 @@ class Logins:
         if isinstance(result, LoggedIn):
             return await self._open(result.account)
         if result.delayed:
-            await self._wait()
+            settings = self._settings
+            await wait_after_failure(self._wire, self._gate.failures, settings.auth_delay, settings.longest_auth_delay)
         if result.reply.code == _ENCRYPTION_REQUIRED:
             return Outcome(NEEDS_TLS)
         return Outcome(from_smtp(result.reply), ends=result.close)
@@ -136,20 +137,3 @@ class Logins:
         log.error("record cannot be written", error=str(error))
         self._gate.know(login="", auth_mechanism="")
         return Outcome(UNRECORDED, ends=True)
-
-    async def _wait(self) -> None:
-        """Each failure costs the peer more time than the last, and us only a timer."""
-        seconds = min(self._settings.auth_delay * self._gate.failures, self._settings.longest_auth_delay)
-        if seconds <= 0:
-            return
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._wire.call_later(seconds, lambda: _end(over))
-        try:
-            await over
-        finally:
-            timer.cancel()
-
-
-def _end(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)

@@ -15,10 +15,10 @@ from typing import Any, Final
 import structlog
 
 from gatepost.audit.event import RecordError
+from gatepost.gate.dialogue import Dialogue
 from gatepost.gate.later import is_later
 from gatepost.gate.session import Decided, GateSession
 from gatepost.pickup.commands import Commands
-from gatepost.pickup.dialogue import Dialogue
 from gatepost.pickup.parts import PickupParts
 from gatepost.ports.wire import Timer, Wire
 from gatepost.protocol.pop3.commands import Malformed, shown

@@ -1,10 +1,9 @@
-"""The dialogue of a session for its event: what both sides said, bounded, without credentials or content."""
+"""What both sides of a session said, for its event: bounded, without credentials and content."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from gatepost.mail.reply import Reply
 from gatepost.mail.text import printable
 
 MAX_LINES: Final = 60  # an event is bounded: a kept connection may carry thousands of messages
@@ -27,11 +26,10 @@ class Dialogue:
         else:
             self._left_out += 1
 
-    def said(self, reply: Reply) -> None:
-        """We said this."""
+    def said(self, reply: object) -> None:
+        """We said this: an SMTP or POP3 reply, as its `str` shows it."""
         if len(self._lines) < MAX_LINES:
-            text = str(reply)
-            self._lines.append(f"S: {text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + '...'}")
+            self._lines.append("S: " + printable(str(reply), MAX_CHARACTERS))
         else:
             self._left_out += 1
 
