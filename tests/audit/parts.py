@@ -22,7 +22,7 @@ class Ids:
 
     def new(self) -> str:
         self.made += 1
-        return make_id(int(NOON * 1000), self.made)
+        return make_id(int(NOON * 1000), 1 << 40 | self.made)  # none that a test makes itself
 
 
 def writer(folder: Path, clock: HandClock | None = None, worker: int = 0, node: str = "mx.example.org") -> AuditWriter:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from gatepost.audit.search import Found
+from gatepost.audit.timeline import shown
 from gatepost.policy.check import Check
 from gatepost.policy.registry import CHECKS
 
@@ -44,11 +45,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 def explain(event: Found, checks: Iterable[Check] = CHECKS) -> Explanation:
     """What the checks of `event` decided, and what that meant to the peer. event: a line of the record."""
     summaries = {check.name: check.summary for check in checks}
-    verdicts = [each for each in event.get("verdicts") or () if isinstance(each, dict)]
+    found = event.get("verdicts")
+    verdicts = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
     deciding = _deciding(event, verdicts)
     explained = tuple(_explained(each, summaries, each is deciding) for each in verdicts)
     about = {name: str(event.get(name, "")) for name in ("id", "time", "kind", "reply")}
-    return Explanation(**about, checks=explained, words=_words(event, explained))
+    return Explanation(**about, checks=explained, words=shown(_words(event, explained)))
 
 
 def _explained(verdict: dict[str, Any], summaries: dict[str, str], decided: bool) -> Explained:
@@ -104,7 +106,8 @@ def _about(event: Found) -> str:
     place = f" on {event['service']}" if event.get("service") else ""
     match event.get("kind"):
         case "smtp.message":
-            recipients = event.get("recipients") or []
+            found = event.get("recipients")
+            recipients = found if isinstance(found, list) else []
             to = f"<{recipients[0]}>" if len(recipients) == 1 else f"{len(recipients)} recipients"
             return f"{who}{place} offered a message from <{event.get('sender') or ''}> for {to}."
         case "smtp.session" | "pop3.session":

@@ -105,9 +105,9 @@ def _tell_session(event: Found) -> list[str]:
 def _tell_message(event: Found) -> list[str]:
     details = _table(event, "details")
     if event.get("service") == "delivery":
-        what = {"notice": "a notice to the sender", "expansion": "an expansion of a list"}
+        what = {"notice": "the sender is told", "expansion": "a list was expanded"}
         why = what.get(str(details.get("why")), "a new message")
-        return [f"{why} was made of {event.get('message', '')}: {event.get('id', '')}, {_envelope(event)}"]
+        return [f"{why}: made of {event.get('message', '')}: {event.get('id', '')}, {_envelope(event)}"]
     lines = [f"message {event.get('id', '')} {_envelope(event)}{_octets(event)}{_took(event, ', ')}"]
     lines += verdict_lines(event)
     for each in _tables(details.get("refused")):
@@ -119,7 +119,7 @@ def _tell_message(event: Found) -> list[str]:
 
 def _tell_attempt(event: Found) -> list[str]:
     details = _table(event, "details")
-    where = details.get("hop") or details.get("destination") or ""
+    where = details.get("hop") or details.get("destination") or "its next hop"
     lines = [f"delivery of {event.get('message', '')} to {where}{_took(event, ', ')}"]
     if tls := _table(details, "tls"):
         verified = "verified" if tls.get("verified") else f"not verified ({tls.get('error') or 'not asked for'})"
@@ -131,8 +131,8 @@ def _tell_attempt(event: Found) -> list[str]:
         notice = f"; the sender is told ({each['notice']})" if "notice" in each else ""
         verdict = str(each.get("verdict", ""))
         lines.append(f"{verdict:<9} <{each.get('recipient', '')}>: {each.get('reply', '')}{again}{notice}")
-    if made := details.get("made"):
-        lines.append(f"made      {', '.join(str(each) for each in made if made)}")
+    if made := _texts(details.get("made")):
+        lines.append(f"made      {', '.join(made)}")
     return [*lines, *_dialogue(event), *_details(event, "results", "made", "tls", "tried", "hop", "destination")]
 
 
@@ -183,13 +183,13 @@ def _summary(event: Found) -> str:
 
 
 def _envelope(event: Found) -> str:
-    recipients = [f"<{each}>" for each in event.get("recipients") or ()]
+    recipients = [f"<{each}>" for each in _texts(event.get("recipients"))]
     more = f" and {len(recipients) - _MAX_NAMES} more" if len(recipients) > _MAX_NAMES else ""
     return f"from <{event.get('sender') or ''}> for {', '.join(recipients[:_MAX_NAMES]) or 'nobody'}{more}"
 
 
 def _dialogue(event: Found) -> list[str]:
-    return [f"| {line}" for line in event.get("dialogue") or ()]
+    return [f"| {line}" for line in _texts(event.get("dialogue"))]
 
 
 def _details(event: Found, *told: str) -> list[str]:
@@ -209,6 +209,10 @@ def _took(event: Found, before: str = "") -> str:
 def _table(event: dict[str, Any], name: str) -> dict[str, Any]:
     value = event.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _texts(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []
 
 
 def _tables(value: object) -> Iterable[dict[str, Any]]:
