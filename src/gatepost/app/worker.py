@@ -51,6 +51,7 @@ from gatepost.store.sqlite.spool_set import SpoolSet
 log = structlog.get_logger()
 
 HOUSEKEEPING_SECONDS: Final = 10.0  # sweeping what has ended, adopting spools that nobody holds
+DRAIN_TURN_SECONDS: Final = 0.05
 
 
 class Worker:
@@ -74,6 +75,8 @@ class Worker:
         self._ids = SystemIds()
         self._served: list[Served] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_draining = False
+        self._drained_by = self._patient_until = float("inf")
         self._recorder = AuditWriter(data.audit, config.hostname, number, self._clock, self._ids)
         self._standing = LmdbStanding(data.standing, self._alert)
         self._accounts = SqliteAccounts(data.accounts)
@@ -169,21 +172,37 @@ class Worker:
     def _connections(self) -> list[Connection]:
         return [connection for served in self._served for connection in served.connections]
 
-    async def drain(self, seconds: float) -> None:
-        """No new connections; sessions end after their transaction, delivery after its attempts, at the latest after
-        `seconds`. Then the stores are closed."""
+    async def drain(self, seconds: float, patience: float = 0.0) -> None:
+        """No new connections. For `patience` seconds sessions go on undisturbed, then each ends after its transaction;
+        delivery goes on as long as they do, then ends after its attempts. After `seconds`, what is left is cut off.
+        Then the stores are closed."""
+        self._is_draining = True
         for served in self._served:
             served.stop()
         await asyncio.sleep(0)  # a connection that was just accepted becomes a session first
-        for connection in self._connections():
-            connection.shut_down()
-        until = self._clock.monotonic() + seconds
-        while self._connections() and self._clock.monotonic() < until:  # noqa: ASYNC110 - a stop may look 20 times a second
-            await asyncio.sleep(0.05)
+        self.hurry(seconds, patience)
+        told: set[Connection] = set()
+        while (connections := self._connections()) and self._clock.monotonic() < self._drained_by:
+            if self._clock.monotonic() >= self._patient_until:
+                for connection in set(connections) - told:
+                    told.add(connection)
+                    connection.shut_down()
+            await asyncio.sleep(DRAIN_TURN_SECONDS)
         for connection in self._connections():
             connection.abort()
-        await self._delivery.stop(max(0.0, until - self._clock.monotonic()))
+        await asyncio.sleep(0)  # those record their end
+        await self._delivery.stop(max(0.0, self._drained_by - self._clock.monotonic()))
         await self._close()
+
+    def hurry(self, seconds: float, patience: float = 0.0) -> None:
+        """The limits of the drain that is under way, counted from now; they only ever become shorter."""
+        now = self._clock.monotonic()
+        self._drained_by = min(self._drained_by, now + seconds)
+        self._patient_until = min(self._patient_until, now + patience)
+
+    def tell(self, kind: str, what: str, problem: str) -> None:
+        """What the processes around this one want on the record. kind: "server" or "alert"."""
+        self._event(kind, {"what": what, **({"problem": problem} if problem else {})})
 
     async def _close(self) -> None:
         for task in self._tasks:
@@ -204,7 +223,7 @@ class Worker:
         """What is due now and then, and may be late."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2))
-            for work in (self._sweep, self._adopt):
+            for work in (self._sweep, self._adopt, self._renew_certificates):
                 try:
                     await work()
                 except Exception:
@@ -213,7 +232,19 @@ class Worker:
     async def _sweep(self) -> None:
         await self._standing.sweep(self._clock.unix())
 
+    async def _renew_certificates(self) -> None:
+        if self._tls is None or not self._tls.changed():
+            return
+        problems = self._tls.reload()
+        for problem in problems:
+            log.error("certificate", problem=problem)
+            self._event("alert", {"what": "certificate", "problem": problem})
+        if not problems:
+            self._event("server", {"what": "certificates loaded anew"})
+
     async def _adopt(self) -> None:
+        if self._is_draining:
+            return  # whoever comes after us takes them
         for name in await self._spool.adopt():
             self._event("server", {"what": "spool adopted", "spool": name})
             self._delivery.notify()

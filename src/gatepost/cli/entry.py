@@ -18,6 +18,8 @@ from gatepost.cli.options import AsJson, ConfigFile
 
 NOUNS: Final = {
     "init": "init",
+    "serve": "serve",
+    "reload": "serve",
     "check": "check",
     "account": "account",
     "alias": "alias",
