@@ -75,6 +75,17 @@ class StandingSuite:
         if not refused.allowed:  # a unit of a fast rate is back by then
             assert (await level(standing, Charge("k", rate), NOW + 0.3 + refused.wait)).allowed
 
+    async def test_charges_that_go_together_count_all_or_none(self, standing: StandingStore) -> None:
+        one, many = Rate(1, 60.0), Rate(5, 60.0)
+        both = Charge("own", one, together=True), Charge("shared", many, together=True)
+        first, second = await tally(standing, *both), await tally(standing, *both, Charge("alone", one))
+        assert [item.allowed for item in first if isinstance(item, Level)] == [True, True]
+        assert [item.allowed for item in second if isinstance(item, Level)] == [False, True, True]
+        assert (await level(standing, Peek("shared", many))).used == 1
+        other = Charge("other", one, together=True), Charge("shared", many, 5, together=True)
+        assert [item.allowed for item in await tally(standing, *other) if isinstance(item, Level)] == [True, False]
+        assert (await level(standing, Peek("other", one))).used == 0
+
     async def test_peeking_counts_nothing(self, standing: StandingStore) -> None:
         for _ in range(20):
             assert await level(standing, Peek("k", TEN_A_MINUTE)) == Level(True, 0, 0)

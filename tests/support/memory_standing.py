@@ -35,6 +35,12 @@ class MemoryStanding:
     def tally(self, operations: Sequence[Operation], now: float) -> list[Result]:
         self._check()
         before = dict(self._arrivals), dict(self._at_once), dict(self._notes)
+        joint = [operation for operation in operations if isinstance(operation, Charge) and operation.together]
+        if not all(self._level(one.key, one.rate, one.cost, now).allowed for one in joint):
+            operations = [
+                Peek(one.key, one.rate, one.cost) if isinstance(one, Charge) and one.together else one
+                for one in operations
+            ]
         try:
             return [self._apply(operation, now) for operation in operations]
         except BaseException:

@@ -24,11 +24,16 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """Count `cost` units against `rate` at `key` (GCRA). What would exceed the rate is not counted."""
+    """Count `cost` units against `rate` at `key` (GCRA). What would exceed the rate is not counted.
+
+    together: of the charges of one tally that say so, all count or none does; each still tells how its own rate
+    stands. So what is refused by one rate uses up no other.
+    """
 
     key: str
     rate: Rate
     cost: int = 1
+    together: bool = False
 
 
 class Peek(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ and a changed rate keeps what was counted).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from gatepost.standing.port import Charge, Enter, Leave, Level, Note, Noted, Operation, Peek, Rate, Result
@@ -23,6 +23,23 @@ READS_ONLY: Final = frozenset({Peek, Noted})
 def apply(txn: Transaction, operation: Operation, now: float, slot: int) -> Result:
     """The result of one operation. slot: this process's, for counts at once."""
     return _APPLY[type(operation)](txn, operation, now, slot)
+
+
+def all_or_none(txn: Transaction, operations: Sequence[Operation], now: float) -> Sequence[Operation]:
+    """`operations`, with the charges that go together made peeks where one of them does not fit."""
+    joint = [operation for operation in operations if type(operation) is Charge and operation.together]
+    if len(joint) < 2 or all(_peeked(txn, charge, now).allowed for charge in joint):
+        return operations
+    return [
+        Peek(operation.key, operation.rate, operation.cost)
+        if type(operation) is Charge and operation.together
+        else operation
+        for operation in operations
+    ]
+
+
+def _peeked(txn: Transaction, charge: Charge, now: float) -> Level:
+    return _level(txn, octets_of(RATE, charge.key), charge.rate, charge.cost, now)
 
 
 def _charge(txn: Transaction, operation: Charge, now: float, _: int) -> Level:

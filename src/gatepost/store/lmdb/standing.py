@@ -129,6 +129,8 @@ class LmdbStanding:
     def _apply(self, operations: Sequence[Operation], now: float, write: bool) -> list[Result]:
         slot = self._holder.slot
         with self._counters.begin(write=write) as txn:
+            if write:
+                operations = counting.all_or_none(txn, operations, now)
             return [counting.apply(txn, operation, now, slot) for operation in operations]
 
     def _sweep_counters(self, now: float) -> int:
