@@ -27,8 +27,17 @@ NOUNS: Final = {
     "queue": "queue",
     "audit": "audit",
     "policy": "policy",
+    "sendmail": "sendmail",
 }
 """The module of each noun, in the order of the help."""
+
+
+CALLED_AS: Final = {
+    "sendmail": ("sendmail",),
+    "mailq": ("queue", "list"),
+    "newaliases": ("sendmail", "-bi"),
+}
+"""What a link of that name to this program means: its old names."""
 
 
 class _Commands(MutableMapping[str, Any]):
@@ -91,8 +100,12 @@ def gatepost(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage; `sendmail` has those of sysexits.h."""
     options.forget()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        words = [*CALLED_AS.get(os.path.basename(sys.argv[0]), ()), *words]
     try:
-        app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="gatepost")
+        words = _sendmail_first(words)
+        app(args=words, prog_name="gatepost")
     except Exception as error:
         sys.exit(report(error))
     except KeyboardInterrupt:
@@ -100,6 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     finally:
         _flush()
     sys.exit(0)
+
+
+def _sendmail_first(words: list[str]) -> list[str]:
+    """`sendmail` reads its own words and ends here, unless it is asked for help or for the queue."""
+    place = next((place for place, word in enumerate(words) if word in NOUNS), None)
+    if place is None or words[place] != "sendmail" or "--help" in words[place:]:
+        return words
+    from gatepost.cli import sendmail
+
+    rest = [*words[:place], *words[place + 1 :]]  # --config may stand before the noun
+    queue = sendmail.queue_command(rest)
+    if queue is None:
+        sys.exit(sendmail.run(rest))
+    return queue
 
 
 def _flush() -> None:

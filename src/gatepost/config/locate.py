@@ -22,19 +22,28 @@ DATA: Final = Path("/var/lib/gatepost")
 """Where the data folder is when the configuration does not say."""
 
 
-def find_config(explicit: Path | None = None, environment: Mapping[str, str] = os.environ) -> Path:
+def sendmail_socket(data: Path) -> Path:
+    """Where programs of this machine submit: the server serves `submission` there, and the kernel tells who calls."""
+    return data / "run" / "sendmail.sock"
+
+
+def find_config(
+    explicit: Path | None = None, environment: Mapping[str, str] = os.environ, *, here: bool = True
+) -> Path:
     """The file to read: `explicit` (--config), $GATEPOST_CONFIG, ./gatepost.toml, /etc/gatepost/gatepost.toml.
 
-    What is named is taken as it is, there or not: reading it tells. Raises ConfigError when nothing is named or found.
+    What is named is taken as it is, there or not: reading it tells. here: False leaves the current folder out, for
+    programs that are called wherever others happen to be. Raises ConfigError when nothing is named or found.
     """
     if explicit is not None:
         return explicit
     if environment.get(VARIABLE):
         return Path(environment[VARIABLE])
-    for file in (Path(FILE_NAME), SYSTEM_FILE):
+    for file in (Path(FILE_NAME), SYSTEM_FILE) if here else (SYSTEM_FILE,):
         if file.is_file():
             return file
-    found = f"there is no configuration: neither {FILE_NAME} in this folder nor {SYSTEM_FILE}"
+    places = f"neither {FILE_NAME} in this folder nor {SYSTEM_FILE}" if here else f"{SYSTEM_FILE} does not exist"
+    found = f"there is no configuration: {places}"
     advice = f'name one with --config or ${VARIABLE}, or write one with "gatepost init --hostname HOST --domain DOMAIN"'
     raise ConfigError((Problem(SYSTEM_FILE, 0, "", found, advice),))
 
