@@ -66,12 +66,13 @@ class Policy:
         """What becomes of it, or the facts that are still needed.
 
         Checks run in their order; the first enforced refusal ends the stage, shadow verdicts never do. Refusals
-        that wait for a later stage are collected.
+        that wait for a later stage are collected; of the checks that slow the peer down, the slowest counts.
         """
         plan = self._plans[stage, facts.session.service]
         is_authorised = facts.session.may_relay_by is not None
         evaluated: list[Evaluated] | None = None  # made when one has not just passed
         later: list[Verdict] = []
+        wait = 0.0
         for at, planned in enumerate(plan.steps):
             if is_authorised and planned.strangers_only:
                 evaluated = _passed(plan, at) if evaluated is None else evaluated
@@ -88,10 +89,13 @@ class Policy:
             evaluated.append(_evaluated(planned, facts, verdict))
             if planned.mode != "enforce":
                 continue
+            wait = max(wait, verdict.wait)
+            if verdict.action == "slow":
+                continue
             if not verdict.later:
-                return Decision(verdict, tuple(evaluated), tuple(later))
+                return Decision(verdict, tuple(evaluated), tuple(later), wait)
             later.append(verdict)
-        return plan.all_passed if evaluated is None else Decision(None, tuple(evaluated), tuple(later))
+        return plan.all_passed if evaluated is None else Decision(None, tuple(evaluated), tuple(later), wait)
 
     def _plan(self, stage: Stage, service: Service) -> _Plan:
         steps = []

@@ -106,15 +106,21 @@ class HeloFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptLevels(msgspec.Struct, frozen=True):
-    """Failed logins that count now, and how long until the next may be tried (0: now).
+    """Failed logins that count now, and how long until the next may be tried (seconds, 0: now).
 
-    account, prefix: against this name, and from this peer's network. delay: seconds that the answer waits.
+    account_wait: for this name from the peer's network. prefix_wait: from that network, whatever the name. names_wait:
+    for the different names that the network has failed with. spread_wait: for this name from all networks that it has
+    not logged in from. failures: of this name from the network. known_good: this account logged in from the network
+    lately. good_network: some account did.
     """
 
     account_wait: float
     prefix_wait: float
     failures: int
     known_good: bool = False
+    names_wait: float = 0.0
+    spread_wait: float = 0.0
+    good_network: bool = False
 
 
 class AuthFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,16 +133,39 @@ class AuthFacts(msgspec.Struct, frozen=True, kw_only=True):
     attempts: AttemptLevels | Unavailable | UnsetType = UNSET
 
 
+class CommandLevels(msgspec.Struct, frozen=True):
+    """What single commands have used up of their budgets. wait: seconds until a look-up (VRFY, EXPN) or an unknown
+    command is within its budget again, 0 for now. counted: which of the two this command counts as, "" for neither."""
+
+    wait: float
+    counted: Literal["", "lookups", "unknown"] = ""
+
+
+class ListScope(msgspec.Struct, frozen=True):
+    """What an account has to do with the alias or list that it wants to see. exists: there is one. domain: of the
+    account's own domain. member, owner: the account's address is among them."""
+
+    exists: bool
+    domain: bool = False
+    member: bool = False
+    owner: bool = False
+
+
 class CommandFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A command outside the road of a message. verb: upper case."""
+    """A command outside the road of a message. verb: upper case, "" for one that is not known. text: what follows it
+    (VRFY, EXPN). idle: commands since the last recipient was accepted, those in a transaction left out."""
 
     session: SessionFacts
     verb: str
+    text: str = ""
+    idle: int = 0
+    levels: CommandLevels | Unavailable | UnsetType = UNSET
+    scope: ListScope | Unavailable | UnsetType = UNSET
 
 
 class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
     """MAIL. syntax: the ready refusal of a malformed command. sender_allowed: whether the account may use this
-    reverse-path."""
+    reverse-path. sender_is_ours: its domain is one of ours. spf: the result of RFC 7208, "" while nobody has looked."""
 
     session: SessionFacts
     reverse_path: Path = NULL_PATH
@@ -144,6 +173,22 @@ class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
     smtputf8: bool = False
     size: int | None = None
     sender_allowed: bool | Unavailable | UnsetType = UNSET
+    sender_is_ours: bool | UnsetType = UNSET
+    spf: str = ""
+
+
+class HarvestLevel(msgspec.Struct, frozen=True):
+    """Recipients that do not exist, as one peer named them in the period that counts, this one included.
+
+    known: recipients of the same peer that exist. is_full: no more unknown ones fit. decoy: this one is an address
+    that only a harvester knows. counts: this recipient does (it is unknown, or a decoy).
+    """
+
+    unknown: float
+    known: float
+    is_full: bool = False
+    decoy: bool = False
+    counts: bool = True
 
 
 class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +203,7 @@ class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int = 0
     carried: tuple[Verdict, ...] = ()
     resolution: str | Unavailable | UnsetType = UNSET
+    harvest: HarvestLevel | Unavailable | UnsetType = UNSET
 
     @property
     def is_ours(self) -> bool:
@@ -168,7 +214,7 @@ class HeaderFacts(msgspec.Struct, frozen=True):
     """What one pass over the header section found (`mail.header`).
 
     counts: of the fields that may stand once, by lower-case name. defects: what breaks RFC 5322 syntax.
-    delivered_to: the value of each such field.
+    delivered_to: the value of each such field. authors, submitters: the raw values of From and Sender.
     """
 
     octets: int
@@ -178,6 +224,18 @@ class HeaderFacts(msgspec.Struct, frozen=True):
     defects: tuple[str, ...] = ()
     delivered_to: tuple[str, ...] = ()
     has_8bit: bool = False
+    authors: tuple[bytes, ...] = ()
+    submitters: tuple[bytes, ...] = ()
+
+
+class FromFacts(msgspec.Struct, frozen=True):
+    """The addresses that From and Sender name. foreign: those that the peer's account may not use. needs_sender: From
+    names several mailboxes and there is no Sender. defect: why a field cannot be read, "" when it can."""
+
+    addresses: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    needs_sender: bool = False
+    defect: str = ""
 
 
 class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +251,7 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     has_8bit: bool = False
     declared_8bit: bool = False
     smtputf8: bool = False
+    from_: FromFacts | Unavailable | UnsetType = UNSET
 
 
 Facts = ConnectFacts | HeloFacts | AuthFacts | CommandFacts | MailFacts | RcptFacts | MessageFacts

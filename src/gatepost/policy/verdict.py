@@ -9,7 +9,7 @@ import msgspec
 from gatepost.mail.reply import Reply
 
 Mode = Literal["enforce", "shadow", "off"]
-Action = Literal["reject", "defer", "discard", "quarantine", "hold"]
+Action = Literal["reject", "defer", "discard", "quarantine", "hold", "slow"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -17,8 +17,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
     name: of the check or rule; stable, used by record, metrics and manual. reply: what the peer reads. reason: what
     the operator reads: the facts that decided. close: the connection ends after the reply. action: "" for what the
-    reply's code says (4yz defers, 5yz rejects). wait: seconds before the reply leaves. later: a refusal that waits
-    for RCPT, so that the record names sender and recipient (`policy.md`).
+    reply's code says (4yz defers, 5yz rejects); "slow" refuses nothing, only the answer waits. wait: seconds before the
+    reply leaves. later: a refusal that waits for RCPT, so that the record names sender and recipient (`policy.md`).
+    ban: seconds for which this peer is to be banned, 0 for not.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Verdict(msgspec.Struct, frozen=True):
     action: Action | Literal[""] = ""
     wait: float = 0.0
     later: bool = False
+    ban: float = 0.0
 
     @property
     def word(self) -> Action:
@@ -50,11 +52,13 @@ class Decision(msgspec.Struct, frozen=True):
 
     verdict: the first enforced refusal, None to go on. evaluated: every check that ran, in order; the same object
     for each stage in which all passed, so that a record can prepare it once. later: enforced refusals that wait.
+    wait: seconds before the answer leaves, whichever it is.
     """
 
     verdict: Verdict | None
     evaluated: tuple[Evaluated, ...]
     later: tuple[Verdict, ...] = ()
+    wait: float = 0.0
 
 
 class Needs(msgspec.Struct, frozen=True):
