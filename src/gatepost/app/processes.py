@@ -27,6 +27,8 @@ from gatepost.net.notify_systemd import Notify, passed_sockets
 from gatepost.net.privileges import PrivilegeError, acting_as, allow_many_files, become, user_named
 from gatepost.net.supervised import StartError
 from gatepost.net.supervisor import CONTROL_NAME, Supervisor
+from gatepost.store.backup import backup
+from gatepost.store.backup_target import BackupError
 from gatepost.store.data_folder import DataError, DataFolder, DataLock, make_root, prepare
 
 log = structlog.get_logger()
@@ -40,7 +42,7 @@ def serve(config_path: Path) -> int:
     to_standard_error()
     try:
         return _serve(Path(os.path.abspath(config_path)))
-    except (ConfigError, PrivilegeError, DataError, ListenError, StartError) as error:
+    except (ConfigError, PrivilegeError, DataError, BackupError, ListenError, StartError) as error:
         return _failed(str(error))
 
 
@@ -55,7 +57,7 @@ def _serve(file: Path) -> int:
         _give_root_folder(config.data, user.pw_uid, user.pw_gid)
     with acting_as(user):
         lock = DataLock.take(config.data)
-        data = prepare(config.data)
+        data = prepare(config.data, save=backup)
         data.secret()
     places = {key: listener.address for key, listener in listeners_of(config).items()}
     local = f"{UNIX}{submission_socket(config.data)}"

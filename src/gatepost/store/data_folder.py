@@ -216,7 +216,12 @@ def _write(path: Path, octets: bytes) -> None:
     finally:
         os.close(descriptor)
     os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """What was made, renamed or removed in it is on stable storage. Raises OSError."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
