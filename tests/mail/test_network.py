@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.mail.network import NetworkSet, is_loopback, is_special, parse_ip, prefix_of
+from gatepost.mail.network_text import ipv4_number, ipv6_number, parse_network, range4, range6
 
 networks = st.builds(
     lambda number, length: IPv4Network((number, length), strict=False), st.integers(0, 2**32 - 1), st.integers(8, 32)
@@ -19,6 +20,87 @@ networks = st.builds(
 def test_membership_is_that_of_any_of_the_networks(members: list[IPv4Network], number: int) -> None:
     address = IPv4Address(number)
     assert (str(address) in NetworkSet(members)) == any(address in network for network in members)
+
+
+# Few upper halves, so that ranges and addresses meet inside the same /64.
+numbers6 = st.builds(lambda high, low: (0x2001_0DB8 << 96) | high << 64 | low, st.integers(0, 2), st.integers(0, 64))
+networks6 = st.builds(
+    lambda number, length: IPv6Network((number, length), strict=False),
+    numbers6,
+    st.sampled_from([62, 63, 64, 120, 126, 128]),
+)
+
+
+@given(st.lists(networks6, max_size=20), numbers6)
+def test_membership_of_ipv6_addresses_is_that_of_any_of_the_networks(members: list[IPv6Network], number: int) -> None:
+    address = IPv6Address(number)
+    assert (str(address) in NetworkSet(members)) == any(address in network for network in members)
+
+
+@given(st.lists(networks | networks6, max_size=20))
+def test_a_set_comes_back_from_its_columns(members: list[IPv4Network | IPv6Network]) -> None:
+    whole = NetworkSet(map(str, members))
+    again = NetworkSet.of_columns(whole.columns())
+    assert again.columns() == whole.columns() == NetworkSet(members).columns()
+    assert all(str(network.broadcast_address) in again for network in members)
+    assert bool(again) == bool(members)
+
+
+@pytest.mark.parametrize(
+    ("members", "network", "is_held"),
+    [
+        (["192.0.2.0/25", "192.0.2.128/25"], "192.0.2.0/24", True),
+        (["192.0.2.0/25"], "192.0.2.0/24", False),
+        (["192.0.2.0/25"], "192.0.2.7", True),
+        (["2001:db8::/33", "2001:db8:8000::/33"], "2001:db8::/32", True),
+        (["2001:db8::/33"], "2001:db8::/32", False),
+        ([], "192.0.2.0/24", False),
+    ],
+)
+def test_a_network_is_held_where_all_its_addresses_are(members: list[str], network: str, is_held: bool) -> None:
+    assert NetworkSet(members).holds(ip_network(network)) == is_held
+
+
+texts = st.one_of(
+    st.text("0123456789abcdefABCDEF:./+_x -", max_size=24),
+    st.builds(str, networks | networks6),
+    st.builds(lambda number: IPv6Address(number).exploded, st.integers(0, 2**128 - 1)),
+    st.builds(lambda number: str(IPv6Address(number)).upper(), st.integers(0, 2**128 - 1)),
+)
+
+
+@given(texts)
+def test_the_quick_readers_know_nothing_but_what_is_right(text: str) -> None:
+    """What they refuse is left to `ipaddress`; what they take, it takes too, and means the same."""
+    for read, bits in ((range4, 32), (range6, 128)):
+        try:
+            packed = read(text)
+        except (ValueError, KeyError):
+            continue
+        network = ip_network(text)
+        assert network.max_prefixlen == bits
+        assert packed == int(network.network_address) << bits | int(network.broadcast_address)
+    for read in (ipv4_number, ipv6_number):
+        try:
+            number = read(text)
+        except (ValueError, KeyError):
+            continue
+        assert number == int(ip_address(text))
+
+
+@pytest.mark.parametrize("text", ["192.0.2.7", "192.0.2.0/24", "0.0.0.0/0"])
+def test_the_quick_reader_of_ipv4_takes_what_tables_hold(text: str) -> None:
+    assert range4(text) >> 32 == int(ip_network(text).network_address)
+
+
+@pytest.mark.parametrize("text", ["2001:db8::/32", "::", "::1", "2001:db8:0:1:2:3:4:5", "FE80::/10", "1::2:3/128"])
+def test_the_quick_reader_of_ipv6_takes_what_tables_hold(text: str) -> None:
+    assert range6(text) >> 128 == int(ip_network(text).network_address)
+
+
+def test_networks_of_mapped_addresses_are_ipv4() -> None:
+    assert parse_network("::ffff:192.0.2.0/120") == ip_network("192.0.2.0/24")
+    assert "192.0.2.9" in NetworkSet(["::ffff:c000:200/120"])
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-Network = IPv4Network | IPv6Network
+from gatepost.mail.network_text import ALL4, ALL6, Network, ipv4_number, parse_network, range4, range6
+
+_CODES: Final = "IIQQQQ"  # of the columns of a NetworkSet
+_LOW: Final = 2**64 - 1
 
 # RFC 6890 and its registry: what no next hop on the public Internet has.
 _SPECIAL: Final = tuple(
@@ -54,25 +57,57 @@ def is_special(ip: str) -> bool:
 class NetworkSet:
     """Networks, asked whether an address is in one of them.
 
-    Sorted, merged ranges in arrays: a million IPv4 networks are 8 MB, a look-up is a bisection. Immutable.
+    Sorted, merged ranges in arrays: a million IPv4 networks are 8 MB, as many of IPv6 32 MB; a look-up is a bisection.
+    Immutable.
     """
 
-    __slots__ = ("_ends4", "_ends6", "_starts4", "_starts6", "covers_all")
+    __slots__ = ("_ends4", "_high_ends6", "_high_starts6", "_low_ends6", "_low_starts6", "_starts4", "covers_all")
 
     def __init__(self, networks: Iterable[Network | str] = ()) -> None:
         """Raises ValueError for a text that is no network (host bits set included)."""
-        parsed = [ip_network(item) if isinstance(item, str) else item for item in networks]
-        four = _merged((int(n.network_address), int(n.broadcast_address)) for n in parsed if n.version == 4)
-        six = _merged((int(n.network_address), int(n.broadcast_address)) for n in parsed if n.version == 6)
-        self._starts4 = array("I", [start for start, _ in four])
-        self._ends4 = array("I", [end for _, end in four])
-        self._starts6 = [start for start, _ in six]
-        self._ends6 = [end for _, end in six]
-        self.covers_all = four == [(0, 2**32 - 1)] or six == [(0, 2**128 - 1)]
+        builder = NetworkSetBuilder()
+        for item in networks:
+            builder.add(item)
+        self._fill(*builder.columns())
+
+    @classmethod
+    def of_columns(cls, columns: Iterable[bytes]) -> NetworkSet:
+        """The set whose `columns` these are."""
+        made = cls.__new__(cls)
+        made._fill(*(array(code, octets) for code, octets in zip(_CODES, columns, strict=True)))
+        return made
+
+    def _fill(self, *columns: array[int]) -> None:
+        self._starts4, self._ends4, *six = columns
+        self._high_starts6, self._low_starts6, self._high_ends6, self._low_ends6 = six
+        self.covers_all = (len(self._starts4) == 1 and self._starts4[0] == 0 and self._ends4[0] == ALL4) or (
+            len(self._high_starts6) == 1 and self._start6(0) == 0 and self._end6(0) == ALL6
+        )
         """Whether it holds every IPv4 or every IPv6 address, in one piece or in several."""
+
+    def columns(self) -> list[bytes]:
+        """The whole set as octets, for another process of this machine; see `of_columns`."""
+        six = self._high_starts6, self._low_starts6, self._high_ends6, self._low_ends6
+        return [column.tobytes() for column in (self._starts4, self._ends4, *six)]
 
     def __contains__(self, ip: str) -> bool:
         """False for "" (a unix socket has no address) and for what is no address."""
+        try:
+            number = ipv4_number(ip)
+        except (ValueError, KeyError):
+            return self._holds_odd(ip)
+        return number <= self._end_of4(number)
+
+    def holds(self, network: Network) -> bool:
+        """Whether every address of `network` is in the set."""
+        first, last = int(network.network_address), int(network.broadcast_address)
+        return last <= (self._end_of4(first) if network.version == 4 else self._end_of6(first))
+
+    def __bool__(self) -> bool:
+        return bool(self._starts4 or self._high_starts6)
+
+    def _holds_odd(self, ip: str) -> bool:
+        """What is not plainly IPv4: IPv6, IPv4 in IPv6 form, no address at all."""
         if not ip:
             return False
         try:
@@ -80,21 +115,82 @@ class NetworkSet:
         except ValueError:
             return False
         number = int(address)
-        if address.version == 4:
-            at = bisect_right(self._starts4, number) - 1
-            return at >= 0 and number <= self._ends4[at]
-        at = bisect_right(self._starts6, number) - 1
-        return at >= 0 and number <= self._ends6[at]
+        return number <= (self._end_of4(number) if address.version == 4 else self._end_of6(number))
 
-    def __bool__(self) -> bool:
-        return bool(self._starts4 or self._starts6)
+    def _end_of4(self, number: int) -> int:
+        """The end of the last range that begins at `number` or before, -1 without one."""
+        at = bisect_right(self._starts4, number) - 1
+        return self._ends4[at] if at >= 0 else -1
+
+    def _end_of6(self, number: int) -> int:
+        high, low = number >> 64, number & _LOW
+        at = bisect_right(self._high_starts6, high)
+        # Of the ranges that begin in the same /64, those that begin behind the address do not count.
+        first = bisect_left(self._high_starts6, high, 0, at)
+        at = bisect_right(self._low_starts6, low, first, at) - 1
+        return self._end6(at) if at >= 0 else -1
+
+    def _start6(self, at: int) -> int:
+        return self._high_starts6[at] << 64 | self._low_starts6[at]
+
+    def _end6(self, at: int) -> int:
+        return self._high_ends6[at] << 64 | self._low_ends6[at]
 
 
-def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if merged and start <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+class NetworkSetBuilder:
+    """Collects networks one by one, without an object for each."""
+
+    def __init__(self) -> None:
+        self._four = array("Q")  # first << 32 | last
+        self._six: list[int] = []  # first << 128 | last
+
+    def add(self, item: Network | str) -> None:
+        """Raises ValueError for a text that is no network (host bits set included)."""
+        if isinstance(item, str):
+            try:
+                if ":" in item:
+                    self._six.append(range6(item))
+                else:
+                    self._four.append(range4(item))
+                return
+            except (ValueError, KeyError):
+                item = parse_network(item)
+        first, last = int(item.network_address), int(item.broadcast_address)
+        if item.version == 4:
+            self._four.append(first << 32 | last)
         else:
-            merged.append((start, end))
-    return merged
+            self._six.append(first << 128 | last)
+
+    def build(self) -> NetworkSet:
+        """The set of what was added."""
+        made = NetworkSet.__new__(NetworkSet)
+        made._fill(*self.columns())
+        return made
+
+    def columns(self) -> list[array[int]]:
+        """Starts and ends of the merged ranges: those of IPv4, then the upper and lower halves of those of IPv6."""
+        starts4, ends4 = array("I"), array("I")
+        for first, last in _merged(sorted(self._four), 32):
+            starts4.append(first)
+            ends4.append(last)
+        six = [array("Q") for _ in range(4)]
+        for first, last in _merged(sorted(self._six), 128):
+            for column, number in zip(six, (first >> 64, first & _LOW, last >> 64, last & _LOW), strict=True):
+                column.append(number)
+        return [starts4, ends4, *six]
+
+
+def _merged(packed: Iterable[int], bits: int) -> Iterator[tuple[int, int]]:
+    """The ranges of `packed`, which is sorted, without overlap and with nothing between them that could be joined."""
+    all_ones = (1 << bits) - 1
+    begin, end = 0, -2
+    for pair in packed:
+        first, last = pair >> bits, pair & all_ones
+        if first <= end + 1:
+            end = max(end, last)
+            continue
+        if end >= 0:
+            yield begin, end
+        begin, end = first, last
+    if end >= 0:
+        yield begin, end
