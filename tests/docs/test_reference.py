@@ -13,11 +13,15 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+import typer
 from pydantic import BaseModel
 from tests.docs.configurations import loaded
 from tests.docs.manual import DOCS, ROOT, blocks, codes, rows, sections, text_of
 
+from gatepost.admin.exposition import GAUGES
 from gatepost.audit.event import Event, EventClient, Kind
+from gatepost.audit.metrics import FAMILIES
+from gatepost.cli.entry import app
 from gatepost.config.listen import SERVICES, UNBUILT_SERVICES
 from gatepost.config.model import Config
 from gatepost.config.policy import LATER
@@ -307,3 +311,57 @@ def test_every_module_that_the_standards_name_exists_and_each_row_says_how_far()
             assert (ROOT / "src" / "gatepost" / module).is_file(), f"{what}: {module} does not exist"
             found += 1
     assert found > 80
+
+
+def test_every_decision_has_its_line() -> None:
+    listed = re.findall(r"^- \[.+\]\((0\d+-.+\.md)\)$", text_of("adr/README.md"), re.M)
+    assert listed == sorted(path.name for path in (DOCS / "adr").glob("0*.md"))
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+def leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by the words that call it."""
+    if hasattr(command, "commands"):
+        for name in command.list_commands(None):
+            yield from leaves(command.commands[name], f"{path} {name}")
+    else:
+        yield path, command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app), "gatepost"))
+COMMANDS_PAGE = text_of("reference/commands.md")
+COMMON = {"--config", "--json", "--help"}
+
+
+def test_every_command_has_its_section_in_the_order_of_the_help_and_no_other_has() -> None:
+    assert [heading.strip("`") for heading in sections(COMMANDS_PAGE)] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_and_argument_has_its_row_and_no_other_has(name: str) -> None:
+    section = sections(COMMANDS_PAGE)[f"`{name}`"]
+    written: set[str] = set()
+    tables = section.split("| state | means |")[0]
+    for row in rows(tables):
+        first = codes(row[0])
+        option = first[0].startswith("-")
+        written |= {word.split(" ")[0] for word in first} if option else {first[0]}
+    taken: set[str] = set()
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "argument":
+            taken.add(parameter.metavar)
+        elif not COMMON & set(parameter.opts):
+            taken |= set(parameter.opts)
+    assert written == taken
+
+
+# --- metrics -------------------------------------------------------------------------------------------------------
+
+
+def test_every_metric_has_its_row_with_its_labels_and_no_other_has() -> None:
+    page = sections(text_of("reference/metrics.md"))["`/metrics`"]
+    written = {codes(row[0])[0]: tuple(codes(row[1])) for row in rows(page)}
+    known = {name: family.labels for name, family in FAMILIES.items()}
+    assert written == known | {name: labels for name, (_, labels) in GAUGES.items()}
