@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from gatepost.accounts.authentication import Authenticator
 from gatepost.accounts.directory import Directory
@@ -13,10 +14,20 @@ from gatepost.ports.clock import Clock, Ids
 from gatepost.standing.port import StandingStore
 
 
+class BanLayer(Protocol):
+    """Who may keep a peer out for a while (`gate.bans`)."""
+
+    async def lay(self, network: str, seconds: float, reason: str, event_id: str) -> bool:
+        """Whether the ban stands: not on `trusted`, gateways and where administrators log in from. network: an
+        address or a prefix. event_id: of the event that tells why. Raises StandingError."""
+        ...
+
+
 @dataclass(frozen=True)
 class GateParts:
     """The gate's tools.
 
+    bans: None where nobody is to be banned (a question what would be decided).
     trusted: never banned, may use XCLIENT and PROXY; no right to relay. relay_networks: may relay without a login.
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
@@ -32,3 +43,4 @@ class GateParts:
     secret: bytes
     trusted: NetworkSet
     relay_networks: NetworkSet
+    bans: BanLayer | None = None

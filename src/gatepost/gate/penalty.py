@@ -1,4 +1,4 @@
-"""The wait before a failed login is answered: each costs the peer more time than the last, and us only a timer."""
+"""The wait before an answer that guessers and harvesters should not have at once: it costs them time, us a timer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from gatepost.ports.wire import Wire
 
 async def wait_after_failure(wire: Wire, failures: int, each: float, longest: float) -> None:
     """Returns after `each` seconds for every failure so far, at most `longest`; at once for none."""
-    seconds = min(each * failures, longest)
+    await wait_for(wire, min(each * failures, longest))
+
+
+async def wait_for(wire: Wire, seconds: float) -> None:
+    """Returns after `seconds`, at once for none; a session that ends meanwhile cancels it."""
     if seconds <= 0:
         return
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()

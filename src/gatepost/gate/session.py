@@ -5,25 +5,30 @@ Not here: what a command does once it is allowed (`intake`, `pickup`), and how s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
+import structlog
 
-from gatepost.audit.event import Event, EventClient, Kind
+from gatepost.audit.event import Event, EventClient, Kind, RecordError
 from gatepost.gate.gather import GATHERERS
-from gatepost.gate.parts import GateParts
-from gatepost.mail.network import is_loopback, prefix_of
+from gatepost.gate.parts import BanLayer, GateParts
+from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.policy.facts import SUBMISSION, ConnectFacts, Facts, Service, SessionFacts, Stage
-from gatepost.policy.verdict import Decision, Evaluated, Needs
+from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
 from gatepost.ports.wire import Peer, PeerTls
 from gatepost.standing.port import Leave, StandingError
+
+log = structlog.get_logger()
 
 Decided = tuple[Decision, Any]
 """A decision, and the facts it was made from, with what was gathered."""
 
 MAX_RECORDED_VERDICTS = 200  # an event is bounded; a session may greet and log in as often as `command.budget` lets it
+_LAYING: Final[set[asyncio.Task[None]]] = set()  # a task that nobody holds may vanish before it has run
 
 
 class GateSession:
@@ -92,6 +97,8 @@ class GateSession:
         while True:
             outcome = policy.decide(stage, facts)
             if not isinstance(outcome, Needs):
+                if outcome.verdict is not None and outcome.verdict.ban:
+                    self._ban(outcome.verdict)
                 return outcome, facts
             gathered: dict[str, Any] = {}
             waiting: dict[str, Awaitable[Any]] = {}
@@ -112,6 +119,20 @@ class GateSession:
             gathered[name] = await value
         decided = self.decide(stage, msgspec.structs.replace(facts, **gathered))
         return decided if isinstance(decided, tuple) else await decided
+
+    def _ban(self, verdict: Verdict) -> None:
+        """Keep this peer out from now on; the decision does not wait for it."""
+        bans, ip = self.parts.bans, self.peer.ip
+        if bans is not None and ip:
+            task = asyncio.get_running_loop().create_task(self._lay(bans, holder_of(ip), verdict))
+            _LAYING.add(task)
+            task.add_done_callback(_LAYING.discard)
+
+    async def _lay(self, bans: BanLayer, network: str, verdict: Verdict) -> None:
+        try:
+            await bans.lay(network, verdict.ban, f"{verdict.name}: {verdict.reason}", self.id)
+        except (StandingError, RecordError) as error:
+            log.error("ban not laid", network=network, error=str(error))
 
     def note(self, decision: Decision) -> None:
         """Keep what a decision about the session itself evaluated, for the session's event."""

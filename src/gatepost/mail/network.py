@@ -43,6 +43,13 @@ def prefix_of(ip: str) -> str:
 
 
 @lru_cache(maxsize=8192)
+def holder_of(ip: str) -> str:
+    """What one machine commonly has: the IPv4 address itself, the /64 of an IPv6 address."""
+    address = parse_ip(ip)
+    return str(address) if isinstance(address, IPv4Address) else prefix_of(ip)
+
+
+@lru_cache(maxsize=8192)
 def is_loopback(ip: str) -> bool:
     """Whether the peer is this machine; "" (a unix socket) is."""
     return not ip or parse_ip(ip).is_loopback
