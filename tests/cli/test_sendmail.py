@@ -19,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.cli.conftest import Command
 
+from gatepost.app.places import submission_socket
 from gatepost.cli.message import Message
 from gatepost.cli.sendmail_words import Words, parse
 from gatepost.cli.sysexits import SendmailError, code_for
+from gatepost.config.locate import sendmail_socket
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 OWN = f"{pwd.getpwuid(os.getuid()).pw_name}@mx.example.org"
@@ -234,7 +236,7 @@ class Server:
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[Server]:
-    made = Server(folder / "data" / "run" / "sendmail.sock")
+    made = Server(folder / "data" / "run" / "submit.sock")
     yield made
     made.close()
 
@@ -329,11 +331,11 @@ def test_what_never_reaches_the_server(gatepost: Command, words: tuple[str, ...]
 
 
 def test_a_server_that_is_not_there_is_a_reason_to_try_again(gatepost: Command, folder: Path) -> None:
-    made = Server(folder / "data" / "run" / "sendmail.sock")
+    made = Server(folder / "data" / "run" / "submit.sock")
     made.close()
     ran = gatepost(*SENDMAIL, "a@example.org", stdin="x\n")
     assert ran.code == 75
-    assert "sendmail.sock: Connection refused; the message was not taken" in ran.err
+    assert "submit.sock: Connection refused; the message was not taken" in ran.err
 
 
 def test_the_configuration_of_a_strange_folder_is_not_believed(
@@ -384,3 +386,7 @@ def test_help_is_help(gatepost: Command) -> None:
 )  # fmt: skip
 def test_replies_as_exit_codes(reply: int, text: str, code: int) -> None:
     assert code_for(reply, text) == code
+
+
+def test_the_server_listens_where_sendmail_asks() -> None:
+    assert submission_socket(Path("/data")) == sendmail_socket(Path("/data"))

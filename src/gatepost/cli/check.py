@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -51,7 +52,8 @@ def check_tls(config: ConfigFile = None, as_json: AsJson = False) -> None:
     from gatepost.net.tls_certificates import CertificateError, load_pair
 
     settings = configuration()
-    act_as_user(settings)  # what root can read and the server cannot is not in order
+    if os.geteuid() == 0:
+        act_as_user(settings)  # what root can read and the server cannot is not in order
     found: list[dict[str, Any]] = []
     for certificate, key in settings.tls.certificates:
         row: dict[str, Any] = {"certificate": str(certificate), "names": [], "ends": None, "problem": ""}
@@ -72,29 +74,39 @@ def check_tls(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 def _concerns(settings: Config) -> list[str]:
     """What in the accounts leads nowhere; nothing is made where there is no data folder yet."""
+    from gatepost.accounts.port import AccountsError
+    from gatepost.cli.errors import CommandError
+    from gatepost.net.privileges import PrivilegeError
+    from gatepost.store.data_folder import DataError, DataFolder
+
+    try:
+        if DataFolder(settings.data).accounts.exists():
+            return _reviewed(settings)
+    except (AccountsError, CommandError, DataError, PrivilegeError) as error:
+        return [f"the accounts were not looked at: {error}"]
+    kept = [name for name, domain in settings.domains.items() if not domain.relay_to]
+    return [
+        f'domain {name}: it has no account, alias or list, so all mail for it is refused; "gatepost account add '
+        f'NAME@{name}" adds one' for name in kept
+    ]  # fmt: skip
+
+
+def _reviewed(settings: Config) -> list[str]:
     import asyncio
 
     from gatepost.accounts.directory import Directory
     from gatepost.accounts.review import review
     from gatepost.cli.session import data_folder
-    from gatepost.store.data_folder import DataFolder
     from gatepost.store.sqlite.accounts import SqliteAccounts
 
-    if not DataFolder(settings.data).accounts.exists():
-        kept = [name for name, domain in settings.domains.items() if not domain.relay_to]
-        return [
-            f'domain {name}: it has no account, alias or list, so all mail for it is refused; "gatepost account add '
-            f'NAME@{name}" adds one' for name in kept
-        ]  # fmt: skip
     store = SqliteAccounts(data_folder(settings).accounts)
     try:
         directory = Directory(settings.domains, store, settings.hostname, settings.postmaster)
-        # That nobody is postmaster is said by the configuration already.
-        return [
-            line for line in asyncio.run(review(directory, store)) if not line.startswith("postmaster: it is not set")
-        ]
+        concerns = asyncio.run(review(directory, store))
     finally:
         store.close()
+    # That nobody is postmaster is said by the configuration already.
+    return [line for line in concerns if not line.startswith("postmaster: it is not set")]
 
 
 def _shown(problem: Problem) -> dict[str, Any]:

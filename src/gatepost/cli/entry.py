@@ -18,9 +18,11 @@ from gatepost.cli.options import AsJson, ConfigFile
 
 NOUNS: Final = {
     "init": "init",
+    "check": "check",
     "serve": "serve",
     "reload": "serve",
-    "check": "check",
+    "backup": "backup",
+    "restore": "backup",
     "account": "account",
     "alias": "alias",
     "list": "mailing_list",
@@ -30,8 +32,6 @@ NOUNS: Final = {
     "sendmail": "sendmail",
 }
 """The module of each noun, in the order of the help."""
-
-
 CALLED_AS: Final = {
     "sendmail": ("sendmail",),
     "mailq": ("queue", "list"),

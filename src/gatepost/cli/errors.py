@@ -55,12 +55,14 @@ def _is_told(error: Exception) -> bool:
     from gatepost.config.problem import ConfigError
     from gatepost.maildrop.port import MaildropError
     from gatepost.net.listener import ListenError
+    from gatepost.net.privileges import PrivilegeError
     from gatepost.net.tls_certificates import CertificateError
     from gatepost.spool.port import SpoolError
     from gatepost.standing.port import StandingError
+    from gatepost.store.backup_target import BackupError
     from gatepost.store.data_folder import DataError
 
     return isinstance(error, (
-        AccountsError, CertificateError, ConfigError, DataError, ListenError, MaildropError, PasswordError, RecordError,
-        SpoolError, StandingError,
+        AccountsError, BackupError, CertificateError, ConfigError, DataError, ListenError, MaildropError, PasswordError,
+        PrivilegeError, RecordError, SpoolError, StandingError,
     ))  # fmt: skip

@@ -1,16 +1,19 @@
-"""`gatepost serve` and `gatepost reload`: thin calls of the wiring, which writes what goes wrong itself."""
+"""`gatepost serve` and `gatepost reload`: thin calls of `app`."""
 
 from __future__ import annotations
 
 import typer
 
-from gatepost.cli.options import ConfigFile, given, single
+from gatepost.cli import output
+from gatepost.cli.options import AsJson, ConfigFile, given, single
 
-apps = {"serve": single(), "reload": single()}
+serve_app = single()
+reload_app = single()
+apps = {"serve": serve_app, "reload": reload_app}
 
 
-@apps["serve"].command()
-def serve(config: ConfigFile = None) -> None:
+@serve_app.command()
+def serve(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Serve until SIGTERM or Ctrl-C, which let running sessions end; the log goes to standard error."""
     from gatepost.app import processes
     from gatepost.config.locate import find_config
@@ -18,10 +21,14 @@ def serve(config: ConfigFile = None) -> None:
     raise typer.Exit(processes.serve(find_config(given.config)))
 
 
-@apps["reload"].command()
-def reload(config: ConfigFile = None) -> None:
+@reload_app.command()
+def reload(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Give the running server what its configuration says now. No connection is cut; a bad one changes nothing."""
     from gatepost.app import processes
     from gatepost.config.locate import find_config
 
-    raise typer.Exit(processes.reload(find_config(given.config)))
+    file = find_config(given.config)
+    code = processes.reload(file)
+    if code:
+        raise typer.Exit(code)
+    output.done(f"The server goes by {file} now.", config=str(file))

@@ -39,28 +39,21 @@ def data_folder(config: Config) -> DataFolder:
     if root.exists() and not os.access(root, os.R_OK | os.W_OK | os.X_OK):
         owner = _name_of(root.stat().st_uid)
         raise CommandError(f"{root} belongs to {owner}; run this as root, or as {owner}")
-    if not root.exists() or layout.found_version(root) == 0:
-        return layout.prepare(root)
-    found = layout.found_version(root)
-    if found < layout.VERSION:
-        raise CommandError(
-            f"{root}: version {found} is older than this program; restart the server, which takes it to version "
-            f"{layout.VERSION}, and try again"
-        )
-    return layout.prepare(root)  # refuses a newer one, and makes what is missing
+    return layout.prepare(root)
 
 
 def act_as_user(config: Config) -> None:
-    """Root becomes `user`, so that what a command writes belongs to the server. A new data folder is given to it."""
-    if os.geteuid() != 0 or not config.user:
+    """Root becomes `user`, so that what a command writes belongs to the server. A data folder that is new is given to
+    that user. Raises PrivilegeError where we are somebody else and cannot become it."""
+    from gatepost.net.privileges import become, user_named
+    from gatepost.store.data_folder import make_root
+
+    entry = user_named(config.user)
+    if entry is None:
         return
-    entry = pwd.getpwnam(config.user)
-    root = config.data
-    if not root.exists():
-        root.mkdir(mode=0o711, parents=True)
-        os.chown(root, entry.pw_uid, entry.pw_gid)
-    elif root.stat().st_uid == 0 and not any(root.iterdir()):
-        os.chown(root, entry.pw_uid, entry.pw_gid)
+    make_root(config.data)
+    if config.data.stat().st_uid == 0 and not any(config.data.iterdir()):
+        os.chown(config.data, entry.pw_uid, entry.pw_gid)
     become(entry)
 
 
@@ -69,13 +62,6 @@ def _name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
-
-
-def become(entry: pwd.struct_passwd) -> None:
-    """This process is that user from now on, with its groups and nothing of root's."""
-    os.initgroups(entry.pw_name, entry.pw_gid)
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
 
 
 def who() -> str:

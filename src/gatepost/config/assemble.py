@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from gatepost.accounts.model import Domain
-from gatepost.config.model import AuditSettings, Config
+from gatepost.audit.settings import AuditSettings
+from gatepost.config.model import Config
 from gatepost.config.problem import Problems
 from gatepost.config.schema import Audit, Delivery, Dns, Limits, Relay, Submission, Tls
 from gatepost.config.sections import Sections

@@ -24,7 +24,7 @@ DATA: Final = Path("/var/lib/gatepost")
 
 def sendmail_socket(data: Path) -> Path:
     """Where programs of this machine submit: the server serves `submission` there, and the kernel tells who calls."""
-    return data / "run" / "sendmail.sock"
+    return data / "run" / "submit.sock"
 
 
 def find_config(

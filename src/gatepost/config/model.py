@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gatepost.accounts.model import Domain
+from gatepost.audit.settings import AuditSettings
 from gatepost.config.problem import Problem
 from gatepost.delivery.settings import DeliverySettings
 from gatepost.intake.settings import IntakeSettings
@@ -18,12 +19,6 @@ from gatepost.net.listener import Listener
 from gatepost.net.tls import TlsSettings
 from gatepost.policy.check import CheckSettings
 from gatepost.spool.settings import SpoolSettings
-
-
-class AuditSettings(msgspec.Struct, frozen=True):
-    """keep: seconds that a day of the record is kept."""
-
-    keep: float = 90 * 86400.0
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
