@@ -21,6 +21,7 @@ from gatepost.standing.port import (
     Operation,
     Peek,
     Rate,
+    Refund,
     Result,
     StandingStore,
     Table,
@@ -85,6 +86,17 @@ class StandingSuite:
         other = Charge("other", one, together=True), Charge("shared", many, 5, together=True)
         assert [item.allowed for item in await tally(standing, *other) if isinstance(item, Level)] == [True, False]
         assert (await level(standing, Peek("other", one))).used == 0
+
+    async def test_a_refund_takes_back_what_was_counted_and_no_more(self, standing: StandingStore) -> None:
+        await level(standing, Charge("k", TEN_A_MINUTE, 9))
+        (left,) = await tally(standing, Refund("k", TEN_A_MINUTE, 4))
+        assert left == Level(True, 5, 0)
+        assert (await level(standing, Peek("k", TEN_A_MINUTE, 5))).allowed
+        assert not (await level(standing, Peek("k", TEN_A_MINUTE, 6))).allowed
+        assert await tally(standing, Refund("k", TEN_A_MINUTE, 100), Refund("new", TEN_A_MINUTE)) == [
+            Level(True, 0, 0), Level(True, 0, 0),
+        ]  # fmt: skip
+        assert await level(standing, Charge("k", TEN_A_MINUTE, 10)) == Level(True, 10, 0)
 
     async def test_peeking_counts_nothing(self, standing: StandingStore) -> None:
         for _ in range(20):

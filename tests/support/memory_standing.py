@@ -16,6 +16,7 @@ from gatepost.standing.port import (
     Operation,
     Peek,
     Rate,
+    Refund,
     Result,
     StandingError,
     Table,
@@ -79,6 +80,10 @@ class MemoryStanding:
                 if not level.allowed:
                     return level
                 used = min(level.used + cost, float(rate.units))
+                self._arrivals[key] = (used, now)
+                return Level(True, used, 0.0)
+            case Refund(key, rate, cost):
+                used = max(self._level(key, rate, 0, now).used - cost, 0.0)
                 self._arrivals[key] = (used, now)
                 return Level(True, used, 0.0)
             case Peek(key, rate, cost):

@@ -36,6 +36,14 @@ class Charge(msgspec.Struct, frozen=True):
     together: bool = False
 
 
+class Refund(msgspec.Struct, frozen=True):
+    """Take back `cost` units that a `Charge` counted: what they were for did not come about. Never below none."""
+
+    key: str
+    rate: Rate
+    cost: int = 1
+
+
 class Peek(msgspec.Struct, frozen=True):
     """What a `Charge` of `cost` would answer; nothing is counted."""
 
@@ -70,7 +78,7 @@ class Noted(msgspec.Struct, frozen=True):
     key: str
 
 
-Operation = Charge | Peek | Enter | Leave | Note | Noted
+Operation = Charge | Refund | Peek | Enter | Leave | Note | Noted
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -83,7 +91,7 @@ class Level(msgspec.Struct, frozen=True):
 
 
 Result = Level | int | bytes | None
-"""Level for Charge and Peek; the count after it for Enter and Leave; bytes or None for Noted; None for Note."""
+"""Level for Charge, Refund and Peek; the count after it for Enter and Leave; bytes or None for Noted; None for Note."""
 
 
 class Fact(msgspec.Struct, frozen=True):

@@ -10,7 +10,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from gatepost.standing.port import Charge, Enter, Leave, Level, Note, Noted, Operation, Peek, Rate, Result
+from gatepost.standing.port import (
+    Charge,
+    Enter,
+    Leave,
+    Level,
+    Note,
+    Noted,
+    Operation,
+    Peek,
+    Rate,
+    Refund,
+    Result,
+)
 from gatepost.store.lmdb.layout import AT_ONCE, BUCKET, END, NOTE, RATE, octets_of, pack_shares, shares
 from gatepost.store.lmdb.room import Transaction
 
@@ -47,10 +59,26 @@ def _charge(txn: Transaction, operation: Charge, now: float, _: int) -> Level:
     level = _level(txn, key, operation.rate, operation.cost, now)
     if level.allowed and operation.cost:
         used = min(level.used + operation.cost, operation.rate.units)
-        end = now + used * operation.rate.period / operation.rate.units
-        txn.put(key, BUCKET.pack(end, used, now))
+        _fill(txn, key, operation.rate, used, now)
         return Level(True, used, 0.0)
     return level
+
+
+def _refund(txn: Transaction, operation: Refund, now: float, _: int) -> Level:
+    if operation.cost < 0:
+        raise ValueError(f"a refund of {operation.cost}: a `Charge` counts")
+    key = octets_of(RATE, operation.key)
+    before = _level(txn, key, operation.rate, 0, now).used
+    used = max(before - operation.cost, 0.0)
+    if used != before:
+        _fill(txn, key, operation.rate, used, now)
+    return Level(True, used, 0.0)
+
+
+def _fill(txn: Transaction, key: bytes, rate: Rate, used: float, now: float) -> None:
+    """The bucket holds `used` units from now on; used > 0 only where the rate has units."""
+    end = now + used * rate.period / rate.units if used else now
+    txn.put(key, BUCKET.pack(end, used, now))
 
 
 def _peek(txn: Transaction, operation: Peek, now: float, _: int) -> Level:
@@ -60,7 +88,7 @@ def _peek(txn: Transaction, operation: Peek, now: float, _: int) -> Level:
 def _level(txn: Transaction, key: bytes, rate: Rate, cost: int, now: float) -> Level:
     """How the bucket stands, and whether `cost` more would fit; nothing is written."""
     if cost < 0:
-        raise ValueError(f"a cost of {cost}: units are counted, never given back")
+        raise ValueError(f"a cost of {cost}: a `Refund` gives units back")
     units, period = rate.units, rate.period
     packed = txn.get(key)
     used = 0.0
@@ -109,6 +137,7 @@ def _noted(txn: Transaction, operation: Noted, now: float, _: int) -> bytes | No
 
 _APPLY: Final[dict[type[Operation], Callable[[Transaction, Any, float, int], Result]]] = {
     Charge: _charge,
+    Refund: _refund,
     Peek: _peek,
     Enter: _enter,
     Leave: _leave,
