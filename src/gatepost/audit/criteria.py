@@ -6,12 +6,14 @@ Not here: reading the files (`search`), and the words of the command line.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import msgspec
 
-from gatepost.mail.network import Network, NetworkSet
+from gatepost.mail.network import NetworkSet
+
+_Network = IPv4Network | IPv6Network
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,14 +114,14 @@ def unix_of(time: object) -> float:
         return 0.0
 
 
-def _network(text: str) -> Network:
+def _network(text: str) -> _Network:
     try:
         return ip_network(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is neither an address nor a network: {error}") from error
 
 
-def _needles(wanted: Criteria, network: Network | None) -> list[bytes]:
+def _needles(wanted: Criteria, network: _Network | None) -> list[bytes]:
     pairs = (("check", wanted.check), ("verdict", wanted.verdict), ("kind", wanted.kind), ("service", wanted.service))
     needles = [f'"{name}":{_quoted(value)}' for name, value in pairs if value]
     needles += [_quoted(value) for value in (wanted.session, wanted.id) if value]

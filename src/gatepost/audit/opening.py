@@ -172,7 +172,7 @@ def _before(folder: Path, day: str, node: str, worker: int) -> tuple[str, bytes,
     file = newest_of(folder, node, worker, before=day)
     if file is None:
         for each in reversed(removed(folder)):
-            if each.file.partition("/")[2] == file_name(day, node, worker).partition("/")[2]:
+            if each.chain and each.file.partition("/")[2] == file_name(day, node, worker).partition("/")[2]:
                 return each.file, bytes.fromhex(each.chain), None
         return "", start_of(node, worker), None
     if file.is_compressed:
