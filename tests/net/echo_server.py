@@ -27,8 +27,8 @@ from gatepost.net.process_link import Drain
 from gatepost.net.supervised import StartError
 from gatepost.net.supervisor import Supervisor, SupervisorLimits
 
-LEADER_LIMITS = LeaderLimits(silent=1.5, starting=5.0, closing=1.0, alive=0.2)
-LIMITS = SupervisorLimits(starting=10.0, silent=1.5, turn=0.1, stop=Drain(3.0), hand_over=Drain(20.0, patience=15.0))
+LEADER_LIMITS = LeaderLimits(silent=4.0, starting=20.0, closing=2.0, alive=0.2)
+LIMITS = SupervisorLimits(starting=30.0, silent=5.0, turn=0.1, stop=Drain(3.0), hand_over=Drain(20.0, patience=15.0))
 
 
 def settings(folder: Path) -> dict[str, Any]:
