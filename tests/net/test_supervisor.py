@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.net.echo_client import LOOPBACK, PATIENCE_SECONDS, Server, Talk, eventually, is_alive, serving
 
@@ -131,7 +132,8 @@ def test_a_generation_whose_workers_cannot_start_changes_nothing_either(tmp_path
 
 
 def test_what_prevents_the_start_is_told_and_the_status_is_1(tmp_path: Path) -> None:
-    for number, wrong in enumerate(({"broken": "line 3: what is this?"}, {"worker_fails": True})):
+    wrongs: list[dict[str, Any]] = [{"broken": "line 3: what is this?"}, {"worker_fails": True}]
+    for number, wrong in enumerate(wrongs):
         folder = tmp_path / str(number)
         folder.mkdir()
         server = Server(folder, **wrong)
