@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -184,7 +184,7 @@ def test_following_shows_each_new_event_once_over_midnight_and_new_writers(tmp_p
     clock = HandClock(NOON)
     first = writer(tmp_path, clock)
     first.record(Event("server", id="01OLD"))
-    acts = iter([
+    acts: Iterator[Callable[[], object]] = iter([
         lambda: first.record(Event("server", id="01A")),
         lambda: _tomorrow(first, clock),
         lambda: first.record(Event("server", id="01C")),

@@ -18,7 +18,6 @@ import pytest
 from tests.audit.parts import DAY, NOON, chain_by_hand, lines_of, writer
 from tests.support.clock import HandClock
 
-from gatepost.audit import writer as writer_module
 from gatepost.audit.event import Event, EventClient, RecordError
 from gatepost.audit.writer import MAX_LINE_OCTETS, AuditWriter
 from gatepost.policy.verdict import Evaluated
@@ -29,8 +28,8 @@ START = hashlib.sha256(b"gatepost audit mx.example.org 0").digest()
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk = Disk()
-    monkeypatch.setattr(writer_module.os, "write", disk.write)
-    monkeypatch.setattr(writer_module.os, "fdatasync", disk.fdatasync)
+    monkeypatch.setattr("gatepost.audit.writer.os.write", disk.write)
+    monkeypatch.setattr("gatepost.audit.writer.os.fdatasync", disk.fdatasync)
     yield disk
     disk.room = None
     disk.sync_error = None
