@@ -38,6 +38,9 @@ address = "[::]:465"
 service = "submissions"
 xclient = true
 [[listen]]
+address = "127.0.0.1:8025"
+service = "admin"
+[[listen]]
 address = "unix:run/lmtp.sock"
 service = "lmtp"
 
@@ -95,6 +98,9 @@ timeout = "2s"
 [audit]
 keep = "30d"
 
+[admin]
+metrics_token = { env = "TOKEN" }
+
 [submission]
 received_address = true
 """
@@ -102,6 +108,7 @@ received_address = true
 
 def test_every_setting_reaches_the_part_that_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pwd.getpwnam", lambda name: None)
+    monkeypatch.setenv("TOKEN", "0123456789abcdef")
     (tmp_path / "cert.pem").write_text("-----BEGIN CERTIFICATE-----")
     (tmp_path / "secret").write_text("hunter2\n")
     key = tmp_path / "key.pem"
@@ -120,6 +127,7 @@ def test_every_setting_reaches_the_part_that_it_is_for(tmp_path: Path, monkeypat
     assert config.listeners == (
         Listener("0.0.0.0:25", "mx", proxy_protocol=True),
         Listener("[::]:465", "submissions", xclient=True),
+        Listener("127.0.0.1:8025", "admin"),
         Listener(f"unix:{tmp_path}/run/lmtp.sock", "lmtp"),
     )
     assert config.tls.certificates == ((tmp_path / "cert.pem", key), (tmp_path / "cert.pem", tmp_path / "cert.pem"))
@@ -156,6 +164,7 @@ def test_every_setting_reaches_the_part_that_it_is_for(tmp_path: Path, monkeypat
     assert config.spool.free_limit_octets == 2**30
     assert config.audit.keep == 30 * 86400
     assert config.intake.received_address
+    assert config.metrics_token == "0123456789abcdef"
     assert "hunter2" not in repr(config)
 
 

@@ -16,7 +16,7 @@ from gatepost.accounts.model import Domain
 from gatepost.audit.settings import AuditSettings
 from gatepost.config.model import Config
 from gatepost.config.problem import Problems
-from gatepost.config.schema import Audit, Delivery, Dns, Limits, Relay, Submission, Tls
+from gatepost.config.schema import Admin, Audit, Delivery, Dns, Limits, Relay, Submission, Tls
 from gatepost.config.sections import Sections
 from gatepost.config.together import check_together
 from gatepost.delivery.schedule import Schedule
@@ -62,6 +62,7 @@ def assemble(sections: Sections, problems: Problems) -> Config | None:
         intake=_intake(_given(sections.submission)),
         spool=_spool(_given(sections.limits), workers),
         audit=_audit(_given(sections.audit)),
+        metrics_token=_token(_given(sections.admin)),
         warnings=tuple(problems.warnings),
     )
 
@@ -142,6 +143,10 @@ def _intake(table: Submission) -> IntakeSettings:
 
 def _audit(table: Audit) -> AuditSettings:
     return AuditSettings(table.keep)
+
+
+def _token(table: Admin) -> str:
+    return table.metrics_token.text if table.metrics_token else ""
 
 
 def _spool(limits: Limits, workers: int) -> SpoolSettings:

@@ -28,7 +28,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     greylisted; no right to relay. postmaster: None to keep that mail aside. workers: 1 or more. domains: by name
     (lower case, A-labels). policy: by the name of the check; absent ones have their defaults. delivery: complete but
     for `own`, which takes the addresses of the interfaces. spool: for one of the spools of `workers` workers.
-    warnings: what is legal and probably not meant.
+    metrics_token: opens /metrics to whoever is not trusted, "" for nobody. warnings: what is legal and probably not
+    meant.
     """
 
     file: Path
@@ -48,6 +49,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     intake: IntakeSettings = IntakeSettings()
     spool: SpoolSettings = SpoolSettings()
     audit: AuditSettings = AuditSettings()
+    metrics_token: str = ""
     warnings: tuple[Problem, ...] = ()
 
     def __repr__(self) -> str:

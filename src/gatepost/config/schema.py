@@ -153,6 +153,12 @@ class Audit(Table):
     keep: DurationText = 90 * 86400.0
 
 
+class Admin(Table):
+    """`[admin]`"""
+
+    metrics_token: Annotated[Secret | None, PlainValidator(read_secret)] = None
+
+
 class Submission(Table):
     """`[submission]`"""
 
@@ -161,7 +167,7 @@ class Submission(Table):
 
 TABLES: Final[dict[str, type[Table]]] = {
     "tls": Tls, "relay": Relay, "limits": Limits, "delivery": Delivery, "dns": Dns, "audit": Audit,
-    "submission": Submission,
+    "admin": Admin, "submission": Submission,
 }  # fmt: skip
 """The tables that stand once, by name."""
 ARRAYS: Final[dict[str, type[Table]]] = {"listen": Listen}

@@ -18,6 +18,7 @@ from gatepost.config.schema import (
     POLICY,
     TABLES,
     UNBUILT,
+    Admin,
     Audit,
     Delivery,
     Dns,
@@ -51,6 +52,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery | None
     dns: Dns | None
     audit: Audit | None
+    admin: Admin | None
     submission: Submission | None
     policy: Mapping[str, CheckSettings]
 

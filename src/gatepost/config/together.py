@@ -18,6 +18,7 @@ from gatepost.delivery.settings import HopUrl
 from gatepost.net.dns.servers import parse_server
 
 MAX_PEM_OCTETS = 2**20
+LEAST_TOKEN_CHARACTERS = 16
 
 
 def check_together(sections: Sections, problems: Problems) -> None:
@@ -25,6 +26,7 @@ def check_together(sections: Sections, problems: Problems) -> None:
     if sections.top is not None:
         _check_top(sections.top, problems)
     _check_listeners(sections, problems)
+    _check_admin(sections, problems)
     if sections.tls is not None:
         _check_tls(sections.tls, problems)
     _check_domains(sections, problems)
@@ -93,6 +95,21 @@ def _check_listener(listen: Listen, at: Location, trusts_nobody: bool, problems:
     if listen.service == "lmtp" and listen.address.is_public:
         problems.warn((*at, "address"), f"lmtp on {listen.address} can be reached from outside; only `trusted` peers "
                       "are served", "listen on loopback, a private address or a unix socket")  # fmt: skip
+
+
+def _check_admin(sections: Sections, problems: Problems) -> None:
+    token = sections.admin.metrics_token if sections.admin is not None else None
+    if token is None:
+        return
+    at: Location = ("admin", "metrics_token")
+    if not any(listen.service == "admin" for listen in sections.listen.values()):
+        problems.error(at, "there is a token, but no listener of the service admin",
+                       'add [[listen]] with address = "127.0.0.1:8025" and service = "admin"')  # fmt: skip
+    if len(token.text) < LEAST_TOKEN_CHARACTERS:
+        problems.error(at, "the token can be guessed", f"make it {LEAST_TOKEN_CHARACTERS} characters or longer "
+                       '("openssl rand -hex 16" prints one)')  # fmt: skip
+    if token.file:
+        _warn_if_readable(token.file, at, problems)
 
 
 def _check_tls(tls: Tls, problems: Problems) -> None:
