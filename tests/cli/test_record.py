@@ -133,3 +133,14 @@ def test_a_refusal_says_what_to_do(gatepost: Command, words: tuple[str, ...], co
     ran = gatepost(*words)
     assert (ran.code, ran.out) == (code, "")
     assert said in ran.err
+
+
+def test_verify_finds_a_line_that_was_altered(gatepost: Command, ids: dict[str, str], writer: AuditWriter) -> None:
+    ran = gatepost("audit", "verify", "--json")
+    assert (ran.code, ran.json["ok"], ran.json["problems"]) == (0, True, [])
+    text = writer.path.read_text()
+    writer.path.write_text(text.replace("ada@example.org", "eve@example.org", 1))
+    ran = gatepost("audit", "verify")
+    assert ran.code == 1
+    assert writer.path.name in ran.out
+    assert gatepost("audit", "verify", "--json").json["ok"] is False

@@ -119,6 +119,29 @@ def show(
         print(render_story(found))
 
 
+@app.command("verify")
+def verify(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Whether the record is what was written: every line against its chain. Exits 1 when something does not fit."""
+    from gatepost.audit.verify import verify_all
+
+    days = 0
+    problems: list[dict[str, Any]] = []
+    with _told():
+        for day, found in verify_all(_folder()):
+            days += 1
+            problems += [{"day": day, "file": each.file, "line": each.line, "problem": each.what} for each in found]
+    if given.as_json:
+        output.thing({"ok": not problems, "days": days, "problems": problems})
+    elif problems:
+        output.rows(problems, ("file", "line", "problem"), "")
+    else:
+        output.done(
+            f"{days} days are as they were written. That nothing is missing at the end, only a copy elsewhere shows."
+        )
+    if problems:
+        raise typer.Exit(1)
+
+
 def _folder() -> Path:
     return data_folder(configuration()).audit
 

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator
 
+from gatepost.audit.settings import AuditSettings
 from gatepost.config.files import FileName, Secret, read_secret
 from gatepost.config.hosts import (
     HostnameText,
@@ -150,7 +151,7 @@ class Dns(Table):
 class Audit(Table):
     """`[audit]`"""
 
-    keep: DurationText = 90 * 86400.0
+    keep: DurationText = AuditSettings().keep
 
 
 class Admin(Table):
