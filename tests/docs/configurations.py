@@ -22,7 +22,7 @@ def loadable(text: str, folder: Path) -> str:
     for name, path in re.findall(r'^\s*(certificate|key)\s*=\s*"([^"]+)"', text, re.M):
         text = text.replace(f'"{path}"', f'"{_file(folder, path, PEM + name)}"')
     for path in re.findall(r'\{ file = "([^"]+)" \}', text):
-        text = text.replace(f'"{path}"', f'"{_file(folder, path, "a secret")}"')
+        text = text.replace(f'"{path}"', f'"{_file(folder, path, "a secret that nobody guesses")}"')
     return re.sub(r'^user(\s*)= "gatepost"', r'user\1= "nobody"', text, flags=re.M)
 
 
