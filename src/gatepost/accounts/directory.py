@@ -87,6 +87,10 @@ class Directory:
         """
         return self._answer(self._expansion(path))
 
+    def entry(self, path: Path) -> tuple[Resolution, Found | None] | Awaitable[tuple[Resolution, Found | None]]:
+        """What `path` means as a recipient, and the account, alias or list itself, where there is one."""
+        return self._answer(self._lookup(path))
+
     def may_send_as(self, account: Account, path: Path) -> bool | Awaitable[bool]:
         """Whether `account` may use `path` as a sender; the null path is not asked here.
 

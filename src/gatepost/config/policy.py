@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 import msgspec
 from pydantic import BaseModel, PlainValidator, create_model
 
-from gatepost.config.hosts import NetworkText
+from gatepost.accounts.addresses import key_of
+from gatepost.config.access import AccessText
+from gatepost.config.hosts import NetworkText, read_mailbox, read_network
 from gatepost.config.problem import Location, Problems, Wrong, show
 from gatepost.config.schema import POLICY, Table
 from gatepost.config.tables import read_table
@@ -27,6 +29,7 @@ from gatepost.config.texts import (
 )
 from gatepost.mail.units import Quota
 from gatepost.policy.check import Check, CheckSettings
+from gatepost.policy.checks.command_allowed import WHO
 from gatepost.policy.facts import Stage
 from gatepost.policy.registry import CHECKS
 
@@ -40,7 +43,26 @@ LATER: Final = frozenset({
 }) - BY_NAME.keys()  # fmt: skip
 """Checks that the manual of a later version describes."""
 _SEEN_BY_POP3: Final = frozenset({Stage.CONNECT, Stage.AUTH})
-_UNITS: Final[Mapping[str, Any]] = {"duration": DurationText, "size": SizeText, "network": NetworkText}
+
+
+def _read_who(value: object) -> str:
+    """A word of `WHO`, or a network in its normal form."""
+    if value in WHO:
+        return str(value)
+    try:
+        return read_network(value)
+    except Wrong:
+        return choice(WHO)(value)  # which says what is allowed
+
+
+def _read_address(value: object) -> str:
+    """An address as a key."""
+    return key_of(read_mailbox(value))
+
+
+_UNITS: Final[Mapping[str, Any]] = {"duration": DurationText, "size": SizeText, "network": NetworkText,
+    "access": AccessText, "address": Annotated[str, PlainValidator(_read_address)], "who": Annotated[str, PlainValidator(_read_who)],
+}  # fmt: skip
 
 
 def read_policy(document: object, problems: Problems) -> dict[str, CheckSettings]:

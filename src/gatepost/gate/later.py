@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeGuard
 
+from gatepost.accounts.port import AccountsError
+from gatepost.policy.facts import Unavailable
+from gatepost.standing.port import StandingError
+
 
 def then(value: Any, use: Callable[[Any], Any]) -> Any:
     """`use(value)`; for an awaitable value an awaitable of the same. `use` may return an awaitable itself."""
@@ -19,3 +23,19 @@ def is_later(value: object) -> TypeGuard[Awaitable[Any]]:
 async def _then_later(value: Awaitable[Any], use: Callable[[Any], Any]) -> Any:
     result = use(await value)
     return await result if is_later(result) else result
+
+
+def had(ask: Callable[[], Any], use: Callable[[Any], Any]) -> Any:
+    """`use` of what `ask` brings, at once or as an awaitable; `Unavailable` where a store cannot say it now."""
+    try:
+        result = then(ask(), use)
+    except (AccountsError, StandingError) as error:
+        return Unavailable(str(error))
+    return _had_later(result) if is_later(result) else result
+
+
+async def _had_later(result: Awaitable[Any]) -> Any:
+    try:
+        return await result
+    except (AccountsError, StandingError) as error:
+        return Unavailable(str(error))

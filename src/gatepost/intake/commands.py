@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.audit.event import RecordError
 from gatepost.gate.later import then
 from gatepost.gate.login import offered_mechanisms
+from gatepost.gate.penalty import wait_for
 from gatepost.gate.session import Decided
 from gatepost.intake.auth import AuthDialogue
 from gatepost.intake.lookup import expand, verify
@@ -17,6 +18,8 @@ from gatepost.intake.transaction import Transaction
 from gatepost.intake.xclient import client_after
 from gatepost.mail.address import parse_literal
 from gatepost.mail.reply import Reply
+from gatepost.policy.checks import command_allowed
+from gatepost.policy.checks.command_budget import LEAST_IDLE
 from gatepost.policy.facts import (
     CommandFacts,
     HeloFacts,
@@ -64,6 +67,9 @@ UNRECORDED: Final = Reply(421, "4.3.0", "This server cannot keep its record, try
 COMMANDS_HELP: Final = "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY EXPN HELP STARTTLS AUTH"
 # A refusal of the syntax is a check's decision too; these are the checks.
 SYNTAX_CHECKS: Final = {"MAIL": "sender.syntax", "RCPT": "recipient.syntax"}
+# Not counted by `command.budget`: what belongs to a command before it, and the end.
+_UNCOUNTED: Final = frozenset((AuthResponse, Data, EndOfData, EndOfChunk, Quit))
+_DECIDED: Final = frozenset((Vrfy, Expn, Help))  # the `command` stage sees them anyhow
 
 
 class Commands:
@@ -80,6 +86,7 @@ class Commands:
         self.offer = self._current_offer()
         self.messages = 0
         self.is_keeping = False
+        self._idle = 0  # commands since the last recipient that was accepted
 
     # --- for the driver ------------------------------------------------------------------------------------------
 
@@ -96,7 +103,19 @@ class Commands:
 
     def answer(self, command: Command | Malformed) -> Any:
         """The reply to a command that is legal now; an awaitable where something must be waited for."""
-        return _HANDLERS[type(command)](self, command)
+        kind = type(command)
+        if kind not in _UNCOUNTED and not (kind is Rcpt and self._open().recipients):
+            self._idle += 1
+            if self._idle >= LEAST_IDLE and kind not in _DECIDED:
+                return self._single(kind.__name__.upper(), lambda: _HANDLERS[kind](self, command))
+        return _HANDLERS[kind](self, command)
+
+    def refused(self, verb: str, reply: Reply) -> Any:
+        """`reply` to a command that the session refuses by itself, unless there were too many such."""
+        self._idle += 1
+        if self._idle < LEAST_IDLE and verb:
+            return reply
+        return self._single(verb, lambda: reply)
 
     def answered(self, reply: Reply) -> None:
         """What must happen once `reply` is on its way."""
@@ -106,11 +125,14 @@ class Commands:
         elif reply.code == 334:
             self._session.parser.expect_response()
 
-    def malformed(self, command: Malformed) -> Reply:
+    def malformed(self, command: Malformed) -> Any:
         """The reply to a line that is no command; a refused path is on the record under its check."""
+        return then(self.refused(command.verb, command.reply), lambda reply: self._malformed(command, reply))
+
+    def _malformed(self, command: Malformed, reply: Reply) -> Reply:
         check = SYNTAX_CHECKS.get(command.verb)
-        if check is None:
-            return command.reply
+        if check is None or reply is not command.reply:
+            return reply
         decision = Decision(None, (Evaluated(check, "enforce", "reject", command.reason),))
         if self._transaction is None:
             self._gate.note(decision)
@@ -135,6 +157,7 @@ class Commands:
     def _current_offer(self) -> Offer:
         """What this peer may use now; `offer` is what it was told last."""
         facts, session = self._gate.facts, self._session
+        may_use = self._may_use()
         return Offer(
             hostname=facts.hostname,
             lmtp=facts.service == "lmtp",
@@ -142,9 +165,21 @@ class Commands:
             starttls=session.wire.can_start_tls and self._tls_offered,
             auth=offered_mechanisms(self._gate),
             rcptmax=session.parts.recipient_limits.get(facts.service),
-            expn=facts.may_relay_by is not None,
+            expn=facts.may_relay_by is not None and may_use("EXPN"),
+            smtputf8=may_use("SMTPUTF8"),
+            chunking=may_use("CHUNKING"),
+            dsn=may_use("DSN"),
             xclient=self._listener.xclient and facts.trusted,
         )
+
+    def _may_use(self) -> Callable[[str], bool]:
+        """Tells of a command or extension whether it is this peer's to use."""
+        policy, facts = self._gate.parts.policy, self._gate.facts
+        settings = policy.settings_of(command_allowed.CHECK)
+        assert isinstance(settings, command_allowed.Settings)
+        if command_allowed.CHECK.mode_for(facts.service, settings) != "enforce":
+            return lambda _: True
+        return lambda verb: command_allowed.may_use(verb, facts, settings)
 
     def _set_dialect(self, *, extended: bool) -> None:
         session = self._session
@@ -165,7 +200,7 @@ class Commands:
     def _greeted(self, command: Helo | Ehlo | Lhlo, decision: Decision) -> Any:
         self._gate.note(decision)
         if decision.verdict is not None:
-            return decision.verdict.reply.with_id(self._gate.id)
+            return self._after(decision, decision.verdict.reply.with_id(self._gate.id))
         self.end_transaction("greeting")
         self._carried = decision.later
         extended = not isinstance(command, Helo)
@@ -216,13 +251,13 @@ class Commands:
         )
         return then(self._gate.decide(Stage.MAIL, facts), lambda decided: self._mailed(transaction, decided[0]))
 
-    def _mailed(self, transaction: Transaction, decision: Decision) -> Reply:
+    def _mailed(self, transaction: Transaction, decision: Decision) -> Any:
         transaction.note(decision)
         if decision.verdict is not None:
             reply = decision.verdict.reply.with_id(transaction.id)
-            return self._recorded(transaction, reply)
+            return self._after(decision, self._recorded(transaction, reply))
         self._transaction = transaction
-        return Reply(250, "2.1.0", "Sender ok")
+        return self._after(decision, Reply(250, "2.1.0", "Sender ok"))
 
     def _rcpt(self, command: Rcpt) -> Any:
         transaction = self._open()
@@ -236,17 +271,26 @@ class Commands:
         )
         return then(self._gate.decide(Stage.RCPT, facts), self._rcpt_decided)
 
-    def _rcpt_decided(self, decided: Decided) -> Reply:
+    def _rcpt_decided(self, decided: Decided) -> Any:
         decision, facts = decided
         assert isinstance(facts, RcptFacts)
         transaction = self._open()
         if decision.verdict is not None:
             reply = decision.verdict.reply.with_id(transaction.id)
             transaction.refuse_recipient(facts.forward_path, decision, reply)
-            return reply
+            return self._after(decision, reply)
         transaction.note(decision)
         transaction.add_recipient(facts.forward_path, str(facts.resolution))
-        return Reply(250, "2.1.5", "Recipient ok")
+        self._idle = 0
+        return self._after(decision, Reply(250, "2.1.5", "Recipient ok"))
+
+    def _after(self, decision: Decision, reply: Reply) -> Any:
+        """`reply`, once the wait that the decision lays on the peer is over."""
+        return self._late(decision.wait, reply) if decision.wait else reply
+
+    async def _late(self, seconds: float, reply: Reply) -> Reply:
+        await wait_for(self._session.wire, seconds)
+        return reply
 
     # --- content -------------------------------------------------------------------------------------------------
 
@@ -362,14 +406,14 @@ class Commands:
         return self._single("HELP", lambda: Reply(214, "2.0.0", COMMANDS_HELP))
 
     def _vrfy(self, command: Vrfy) -> Any:
-        return self._single("VRFY", lambda: verify(self._gate, command.text))
+        return self._single("VRFY", lambda: verify(self._gate, command.text), command.text)
 
     def _expn(self, command: Expn) -> Any:
-        return self._single("EXPN", lambda: expand(self._gate, command.text))
+        return self._single("EXPN", lambda: expand(self._gate, command.text), command.text)
 
-    def _single(self, verb: str, answer: Callable[[], Any]) -> Any:
+    def _single(self, verb: str, answer: Callable[[], Any], text: str = "") -> Any:
         """A command that the `command` stage decides about."""
-        facts = CommandFacts(session=self._gate.facts, verb=verb)
+        facts = CommandFacts(session=self._gate.facts, verb=verb, text=text, idle=self._idle)
 
         def decided(result: Decided) -> Any:
             decision, _ = result
@@ -377,7 +421,8 @@ class Commands:
             verdict = decision.verdict
             if verdict is None:
                 return answer()
-            return verdict.reply if verdict.reply.is_positive else verdict.reply.with_id(self._gate.id)
+            reply = verdict.reply if verdict.reply.is_positive else verdict.reply.with_id(self._gate.id)
+            return self._after(decision, reply)
 
         return then(self._gate.decide(Stage.COMMAND, facts), decided)
 

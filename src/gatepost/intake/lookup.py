@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gatepost.accounts.model import Resolution, Target
+from gatepost.accounts.model import Alias, Found, MailingList, Resolution
 from gatepost.accounts.port import AccountsError
+from gatepost.gate.gather_commands import asked_path
 from gatepost.gate.later import then
 from gatepost.gate.session import GateSession
-from gatepost.mail.address import AddressError, Path, parse_mailbox, parse_path
+from gatepost.mail.address import Path
 from gatepost.mail.reply import Reply
 
 MAX_MEMBERS: Final = 500  # lines of one EXPN reply
@@ -20,7 +21,7 @@ FAILED: Final = Reply(451, "4.3.0", "Temporary failure, try again later")
 
 def verify(gate: GateSession, text: str) -> Any:
     """250 with the mailbox, 252 for what another host decides, 550 for nobody of ours."""
-    path = _path(gate, text)
+    path = asked_path(gate, text)
     if path is None:
         return Reply(501, "5.1.3", "VRFY takes an address")
     try:
@@ -38,37 +39,29 @@ def _verified(path: Path, found: Resolution) -> Reply:
 
 
 def expand(gate: GateSession, text: str) -> Any:
-    """250 with a line for each address behind an alias or list."""
-    path = _path(gate, text)
+    """250 with a line for each target of an alias or member of a list, as it is written there: what a list in a list
+    holds is its own business (`expn.scope`)."""
+    path = asked_path(gate, text)
     if path is None:
         return Reply(501, "5.1.3", "EXPN takes the address of a list")
     directory = gate.parts.directory
-
-    def resolved(found: Resolution) -> Any:
-        if found.kind not in ("alias", "list", "role"):
-            return NO_LIST
-        return then(directory.expand(path), _expanded)
-
     try:
-        return then(directory.resolve(path), resolved)
+        return then(directory.entry(path), lambda entry: _expanded(entry[0], entry[1], directory.postmaster))
     except AccountsError:
         return FAILED
 
 
-def _expanded(targets: list[Target]) -> Reply:
-    lines = [f"<{target.path}>" for target in targets[:MAX_MEMBERS]]
-    if len(targets) > MAX_MEMBERS:
-        lines.append(f"and {len(targets) - MAX_MEMBERS} more")
+def _expanded(resolution: Resolution, found: Found | None, postmaster: Path | None) -> Reply:
+    match found:
+        case MailingList():
+            names = found.members
+        case Alias() if resolution.kind == "alias":
+            names = found.targets
+        case _ if resolution.kind == "role" and postmaster is not None:
+            names = (str(postmaster),)
+        case _:
+            return NO_LIST
+    lines = [f"<{name}>" for name in names[:MAX_MEMBERS]]
+    if len(names) > MAX_MEMBERS:
+        lines.append(f"and {len(names) - MAX_MEMBERS} more")
     return Reply(250, "2.1.5", "\n".join(lines)) if lines else NO_LIST
-
-
-def _path(gate: GateSession, text: str) -> Path | None:
-    """The address in `text`, with or without angle brackets; a bare name is one of this host (RFC 5321 §3.5.1)."""
-    text = text.strip()
-    try:
-        if text.startswith("<"):
-            path, rest = parse_path(text, null_allowed=False)
-            return None if rest else path
-        return parse_mailbox(text if "@" in text else f"{text}@{gate.facts.hostname}")
-    except AddressError:
-        return None

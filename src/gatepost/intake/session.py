@@ -175,9 +175,17 @@ class SmtpSession:
                 self.commands.begin_content()
             self.parser.expect_chunk(action.command.octets, last=action.command.last, begins=action.begins)
         elif isinstance(command, Malformed):
-            self._send(Send((self.commands.malformed(command),)))
+            self._run(lambda: self.commands.malformed(command), self._refuse)
+        elif len(action.replies) == 1 and not self.protocol.is_closed:
+            reply = action.replies[0]
+            self._run(lambda: self.commands.refused(type(command).__name__.upper(), reply), self._refuse)
         else:
             self._send(action)
+
+    def _refuse(self, reply: Reply) -> None:
+        """The answer to what the session's order, or its grammar, refuses; 421 ends it."""
+        is_over = reply.code == 421 and not self.protocol.is_closed
+        self._send(self.protocol.close(reply) if is_over else Send((reply,)))
 
     def _answer(self, reply: Reply | tuple[Reply, ...]) -> None:
         action = self.protocol.answer(reply)

@@ -16,6 +16,12 @@ Octets = Annotated[int, "size"]
 """Octets; written "50MB" (10^6), "50MiB", or a plain number."""
 NetworkText = Annotated[str, "network"]
 """A network in its normal form; written "10.1.0.0/16", "192.0.2.7" or "2001:db8::/32"."""
+AddressText = Annotated[str, "address"]
+"""An address as a key (`accounts.addresses`); written "Ada@Example.org"."""
+WhoText = Annotated[str, "who"]
+"""Where or who: a service, `login`, `certificate`, `grant`, `network`, `trusted`, `anyone`, or a network."""
+AccessText = Annotated[str, "access"]
+"""An address, a network, a host name (".example.net" for all below it), or "file:/PATH" for a table of them."""
 
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FACTORS: Final = {
@@ -30,6 +36,12 @@ class Quota(msgspec.Struct, frozen=True):
 
     units: int
     period: float
+
+
+OctetQuota = Annotated[Quota, "octet rate"]
+"""A rate of octets; written "500MB/1d"."""
+DomainText = Annotated[str, "domain"]
+"""A domain in lower case with A-labels; written "Example.org"."""
 
 
 def parse_duration(text: str) -> float:
@@ -59,6 +71,18 @@ def parse_quota(text: str) -> Quota:
     return Quota(int(units), seconds)
 
 
+def parse_octet_quota(text: str) -> Quota:
+    """Raises ValueError that says what is allowed."""
+    size, slash, period = text.partition("/")
+    try:
+        octets, seconds = parse_size(size), parse_duration(period)
+    except ValueError:
+        octets = seconds = 0
+    if not slash or octets < 1 or seconds <= 0:
+        raise ValueError(f'{text!r} is not a rate: write a size, a slash and a duration, as in "500MB/1d"')
+    return Quota(octets, seconds)
+
+
 def show_duration(seconds: float) -> str:
     """`seconds` for a person: the largest unit that divides them ("90m", "2h", "45s")."""
     whole = round(seconds)
@@ -66,6 +90,11 @@ def show_duration(seconds: float) -> str:
         if whole and whole % _SECONDS[unit] == 0:
             return f"{round(whole / _SECONDS[unit])}{unit}"
     return f"{whole}s"
+
+
+def show_quota(quota: Quota) -> str:
+    """`quota` as it is written: "100/1h"."""
+    return f"{quota.units}/{show_duration(quota.period)}"
 
 
 def show_size(octets: int) -> str:
