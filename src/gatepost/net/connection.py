@@ -112,7 +112,8 @@ class Connection(asyncio.Protocol):
         """The peer has closed its side. What it sent is answered; then we close too."""
         if self._driver is not None and not self._is_upgrading:
             self._driver.peer_finished()
-        return self._tls_state is None  # True: our side stays open for what is still to be answered
+        # True: our side stays open for what is still to be answered. TLS cannot be half-closed here.
+        return self._tls_state is None and not self._is_upgrading
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whoever ended it."""
@@ -172,7 +173,7 @@ class Connection(asyncio.Protocol):
         # From here what arrives belongs to the handshake; without the pause, octets sent in clear after STARTTLS
         # would still reach the session.
         self._is_upgrading = True
-        self._transport.pause_reading()
+        self._hold_reading("tls")
         self._transport.write(ready)
         self._upgrade_task = self._loop.create_task(self._upgrade())
 
@@ -202,11 +203,13 @@ class Connection(asyncio.Protocol):
         assert self._tls is not None
         assert self._driver is not None
         try:
+            # What was said in clear is taken first: the transport would tell TLS, not us, that its buffer is empty.
+            await self.drained()
             # No wait_for around it: the new transport must be stored before anything else of this session runs.
             upgraded = await self._loop.start_tls(
                 self._transport, self, self._tls.context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
-        except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
+        except (OSError, ssl.SSLError, RuntimeError, asyncio.CancelledError) as error:  # Runtime: closed, says uvloop
             transport = self._transport
             self._lost(f"TLS handshake failed: {getattr(error, 'reason', None) or str(error) or type(error).__name__}")
             transport.abort()
@@ -215,6 +218,8 @@ class Connection(asyncio.Protocol):
             self._lost("the peer went away during the TLS handshake")
             return
         self._transport = upgraded
+        upgraded.set_write_buffer_limits(high=WRITE_MARK_OCTETS)
+        self._reading_paused_by.clear()
         self._tls_state = self._negotiated()
         self._is_upgrading = False
         self._driver.tls_started()

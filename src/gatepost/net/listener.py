@@ -8,7 +8,7 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -210,16 +210,22 @@ async def _begin_proxied(
             raise ListenError(f"{proxy} is not in `trusted`, so its PROXY header does not count")
         async with asyncio.timeout(PROXY_SECONDS):
             header = await _read_header(accepted)
-        peer = None
-        if header.source is not None:
-            local = header.destination.ip if header.destination else ""
-            peer = Peer(
-                header.source.ip, header.source.port, listener.service, local=local, direct=proxy or listener.address
-            )
+        peer = _client(header, proxy, listener, name)
         await loop.connect_accepted_socket(lambda: connection(peer), accepted, ssl=context)  # type: ignore[arg-type]
     except (ListenError, OSError, TimeoutError) as error:
         log.warning("connection refused", address=listener.address, reason=str(error) or "no PROXY header came")
         accepted.close()
+
+
+def _client(header: ProxyHeader, proxy: str, listener: Listener, name: Any) -> Peer | None:
+    """Whom the header names; None for LOCAL: the proxy speaks for itself."""
+    if header.command == "LOCAL":
+        return None
+    direct = proxy or listener.address
+    if header.source is None:  # it speaks for somebody it cannot name, who is not this machine for all we know
+        return Peer(proxy, name[1] if proxy else 0, listener.service, direct=direct)
+    local = header.destination.ip if header.destination else ""
+    return Peer(header.source.ip, header.source.port, listener.service, local=local, direct=direct)
 
 
 async def _read_header(sock: socket.socket) -> ProxyHeader:
