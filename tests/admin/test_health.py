@@ -179,6 +179,11 @@ async def test_it_answers_to_its_own_names_only(host: str, status: int) -> None:
         assert (await server.get("/healthz", host=host))[0] == status
 
 
+async def test_two_names_are_none() -> None:
+    async with running() as server:
+        assert (await server.get("/healthz", "Host: attacker.example"))[0] in (400, 421)
+
+
 async def test_what_is_not_there_is_404_and_what_is_no_http_harms_nobody() -> None:
     async with running() as server:
         assert (await server.get("/admin"))[0] == 404

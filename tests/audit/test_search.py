@@ -100,6 +100,7 @@ def names(folder: Path, **wanted: object) -> list[str]:
         ({"id": "01TAKEN"}, "taken attempt bounce"),
         ({"text": "CLIENT.example.net"}, "session"),
         ({"text": "Zoë"}, "taken"),
+        ({"text": "Zoë", "kind": "smtp.message"}, "taken"),
         ({"client": "192.0.2.7", "kind": "smtp.message"}, "refused"),
     ],
 )

@@ -100,6 +100,17 @@ def test_an_id_that_a_reply_already_quotes_is_kept(tmp_path: Path) -> None:
     assert lines_of(record.path)[-1]["id"] == "01QUOTED"
 
 
+def test_an_event_that_is_recorded_again_is_a_line_of_its_own(tmp_path: Path) -> None:
+    record = writer(tmp_path)
+    event = Event("server")
+    record.record(event)
+    record.record(event)
+    record.close()
+    assert [line["id"] for line in lines_of(record.path)[1:]] == [event.id] * 2
+    assert record.path.read_bytes().count(b'"chain":') == 3
+    chain_by_hand(record.path, START)
+
+
 def test_lines_are_chained_from_a_start_of_the_writers_own(tmp_path: Path) -> None:
     record = writer(tmp_path)
     for _ in range(5):
