@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -109,26 +109,25 @@ def write_backup(
         version = found_version(data)
         if not version:
             raise BackupError(f"{data}: there is nothing to save, the server has not been started yet")
-        target = Target(folder, progress)
-        target.begin(
-            {
-                "gatepost": __version__,
-                "data_version": version,
-                "made": datetime.now(UTC).isoformat(),
-                "data": str(data),
-                "elsewhere": [str(path) for path in elsewhere],
-            }
-        )
-        _save_all(data, target)
-        if config is not None:
-            target.copy(config, f"{CONFIG}/{config.name}")
-        target.finish()
+        header = {
+            "gatepost": __version__,
+            "data_version": version,
+            "made": datetime.now(UTC).isoformat(),
+            "data": str(data),
+            "elsewhere": [str(path) for path in elsewhere],
+        }
+        with closing(Target(folder, progress)) as target:
+            target.begin(header)
+            _save_all(data, target)
+            if config is not None:
+                target.copy(config, f"{CONFIG}/{config.name}")
+            target.finish()
+            return Report(folder, target.files, target.octets, tuple(elsewhere))
     except (DataError, SpoolError, StandingError, SchemaError) as error:
         raise BackupError(str(error)) from error
     except (OSError, apsw.Error) as error:
         where = getattr(error, "filename", None) or data
         raise BackupError(f"{where}: {getattr(error, 'strerror', None) or error}; nothing was saved") from error
-    return Report(folder, target.files, target.octets, tuple(elsewhere))
 
 
 def _save_all(data: Path, target: Target) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -104,10 +103,9 @@ class Target:
         self._manifest.close()
         os.sync()  # one call for all: a million files would be as many syncs
 
-    def abandon(self) -> None:
-        """Nothing is left of it."""
+    def close(self) -> None:
+        """Whether it was finished or not."""
         self._manifest.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _line(self, value: dict[str, Any]) -> None:
         self._manifest.write(json.dumps(value) + "\n")  # ASCII: names of other programs may be no UTF-8
