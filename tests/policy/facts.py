@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - signatures that read as the rows they serve
 """Facts with everything in order; a test changes what its row is about."""
 
 from __future__ import annotations
@@ -7,18 +6,26 @@ from typing import Any
 
 from gatepost.mail.address import NULL_PATH, Path, parse_mailbox
 from gatepost.policy.facts import (
+    ArrivalWaits,
     AttemptLevels,
     AuthFacts,
+    Ban,
     CommandFacts,
     ConnectFacts,
     ConnectionCounts,
     HeaderFacts,
     HeloFacts,
+    Listing,
     MailFacts,
     MessageFacts,
     RcptFacts,
     SessionFacts,
+    Unavailable,
 )
+
+
+NOT_LISTED = Listing()
+NO_WAIT = ArrivalWaits(0, 0)
 
 
 def path(text: str) -> Path:
@@ -37,8 +44,22 @@ def session(**changes: Any) -> SessionFacts:
     return SessionFacts(**{**values, **changes})
 
 
-def connect(address: int = 1, prefix: int = 1, total: int = 1, **peer: Any) -> ConnectFacts:
-    return ConnectFacts(session=session(**peer), connections=ConnectionCounts(address, prefix, total))
+def connect(
+    address: int = 1,
+    prefix: int = 1,
+    total: int = 1,
+    *,
+    access: Listing = NOT_LISTED,
+    ban: Ban | Unavailable | None = None,
+    arrivals: ArrivalWaits | Unavailable = NO_WAIT,
+    **peer: Any,
+) -> ConnectFacts:
+    counts = ConnectionCounts(address, prefix, total)
+    return ConnectFacts(session=session(**peer), access=access, ban=ban, connections=counts, arrivals=arrivals)
+
+
+def banned(network: str = "192.0.2.7", by: str = "", until: float = 1_764_003_600.0) -> Ban:
+    return Ban(network, "harvesting", until, "01ARZ3NDEKTSV4RRFFQ69G5FAV", by)
 
 
 def helo(name: str = "client.example.net", *, well_formed: bool = True, literal: str = "", **peer: Any) -> HeloFacts:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+
+import msgspec
 import pytest
 from tests.policy import facts as f
 
@@ -10,7 +13,9 @@ from gatepost.mail.reply import Reply
 from gatepost.policy.check import CheckSettings
 from gatepost.policy.checks import (
     auth_attempts,
+    client_access,
     client_connections,
+    client_rate,
     command_allowed,
     content_headers,
     content_lines,
@@ -21,7 +26,7 @@ from gatepost.policy.checks import (
     tls_required,
 )
 from gatepost.policy.engine import Policy
-from gatepost.policy.facts import Facts, Stage, Unavailable
+from gatepost.policy.facts import ArrivalWaits, Facts, Listing, Stage, Unavailable
 from gatepost.policy.registry import CHECKS
 from gatepost.policy.verdict import Decision, Verdict
 
@@ -47,13 +52,32 @@ def verdict_of(name: str, decision: Decision) -> str:
 
 
 ROWS: list[tuple[str, Stage, Facts, str]] = [
+    ("client.access", Stage.CONNECT, f.connect(), ""),
+    ("client.access", Stage.CONNECT, f.connect(access=Listing(denied="denied.cidr")), "reject 554 5.7.1"),
+    ("client.access", Stage.CONNECT, f.connect(access=Listing(denied="denied.cidr"), trusted=True), "reject 554 5.7.1"),
+    ("client.access", Stage.CONNECT, f.connect(access=Listing(denied="denied.cidr"), service="pop3"), "reject 554 5.7.1"),
+    ("client.access", Stage.CONNECT, f.connect(access=Listing("allowed.cidr", "denied.cidr")), ""),
+    ("client.access", Stage.CONNECT, f.connect(access=Listing(unverified="SERVFAIL")), "defer 421 4.4.3"),
+    ("client.access", Stage.CONNECT, f.connect(access=Listing(denied="denied.cidr", unverified="SERVFAIL")), "defer 421 4.4.3"),
+    ("client.banned", Stage.CONNECT, f.connect(ban=f.banned(by="root")), "reject 554 5.7.1"),
+    ("client.banned", Stage.CONNECT, f.connect(ban=f.banned()), "defer 421 4.7.0"),
+    ("client.banned", Stage.CONNECT, f.connect(ban=f.banned(), service="pop3"), "defer 421 4.7.0"),
+    ("client.banned", Stage.CONNECT, f.connect(ban=f.banned(by="root"), trusted=True), ""),
+    ("client.banned", Stage.CONNECT, f.connect(ban=f.banned(by="root"), network_may_relay=True), "reject 554 5.7.1"),
+    ("client.banned", Stage.CONNECT, f.connect(ban=Unavailable("x")), ""),
+    ("client.banned", Stage.CONNECT, f.connect(), ""),
+    ("client.rate", Stage.CONNECT, f.connect(), ""),
+    ("client.rate", Stage.CONNECT, f.connect(arrivals=ArrivalWaits(0.4, 0)), "defer 421 4.7.0"),
+    ("client.rate", Stage.CONNECT, f.connect(arrivals=ArrivalWaits(0, math.inf)), "defer 421 4.7.0"),
+    ("client.rate", Stage.CONNECT, f.connect(arrivals=ArrivalWaits(9, 9), trusted=True), ""),
+    ("client.rate", Stage.CONNECT, f.connect(arrivals=Unavailable("x")), ""),
     ("client.connections", Stage.CONNECT, f.connect(50, 200, 20000), ""),
     ("client.connections", Stage.CONNECT, f.connect(51, 51, 51), "defer 421 4.7.0"),
     ("client.connections", Stage.CONNECT, f.connect(1, 201, 201), "defer 421 4.7.0"),
     ("client.connections", Stage.CONNECT, f.connect(1, 1, 20001), "defer 421 4.3.2"),
     ("client.connections", Stage.CONNECT, f.connect(500, 500, 500, trusted=True), ""),
     ("client.connections", Stage.CONNECT, f.connect(1, 1, 20001, trusted=True), "defer 421 4.3.2"),
-    ("client.connections", Stage.CONNECT, f.ConnectFacts(session=f.session(), connections=Unavailable("x")), ""),
+    ("client.connections", Stage.CONNECT, msgspec.structs.replace(f.connect(), connections=Unavailable("x")), ""),
     ("helo.name", Stage.HELO, f.helo(), ""),
     ("helo.name", Stage.HELO, f.helo("bad name", well_formed=False), "reject 501 "),
     ("helo.name", Stage.HELO, f.helo("bad name", well_formed=False, network_may_relay=True), ""),
@@ -159,6 +183,13 @@ def test_a_check_decides_as_its_table_says(name: str, stage: Stage, facts: Facts
 
 
 SETTINGS: list[tuple[str, CheckSettings, Stage, Facts, str]] = [
+    ("client.access", client_access.Settings(only_listed=True), Stage.CONNECT, f.connect(), "reject 554 5.7.1"),
+    ("client.access", client_access.Settings(only_listed=True), Stage.CONNECT, f.connect(trusted=True, is_loopback=True, client_ip="127.0.0.1"), "reject 554 5.7.1"),
+    ("client.access", client_access.Settings(only_listed=True), Stage.CONNECT, f.connect(access=Listing("allowed.cidr")), ""),
+    ("client.access", client_access.Settings(only_listed=True), Stage.CONNECT, f.connect(client_ip=""), ""),
+    ("client.access", client_access.Settings(only_listed=True, services=("submission",)), Stage.CONNECT, f.connect(), ""),
+    ("client.banned", CheckSettings(mode="shadow"), Stage.CONNECT, f.connect(ban=f.banned(by="root")), "shadow reject"),
+    ("client.rate", client_rate.Settings(mode="off"), Stage.CONNECT, f.connect(arrivals=ArrivalWaits(9, 9)), ""),
     ("client.connections", client_connections.Settings(per_address=2), Stage.CONNECT, f.connect(3, 3, 3), "defer 421 4.7.0"),
     ("helo.name", helo_name.Settings(refuse_at="helo"), Stage.HELO, f.helo("mx.example.org"), "reject 550 5.7.1"),
     ("helo.name", helo_name.Settings(mode="shadow"), Stage.HELO, f.helo("x y", well_formed=False), "shadow reject"),
@@ -182,6 +213,34 @@ def test_a_setting_changes_what_its_check_decides(
     name: str, settings: CheckSettings, stage: Stage, facts: Facts, expected: str
 ) -> None:
     assert verdict_of(name, decide(stage, facts, {name: settings})) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "told", "kept"),
+    [
+        (f.connect(arrivals=ArrivalWaits(0.4, 0)), "try again in 1 seconds", "120"),
+        (f.connect(arrivals=ArrivalWaits(0, math.inf)), "try again in 60 seconds", "480"),
+        (f.connect(ban=f.banned()), "until 2025-11-24 17:00 UTC; try again after that", "harvesting"),
+        (f.connect(ban=f.banned(by="root")), "tell the postmaster by other means", "harvesting"),
+        (f.connect(access=Listing(denied="denied.cidr")), "tell the postmaster by other means", "denied.cidr"),
+    ],
+)
+def test_a_refusal_at_the_connection_ends_it_and_says_what_to_do(facts: Facts, told: str, kept: str) -> None:
+    """`kept` is for the operator only."""
+    verdict = decide(Stage.CONNECT, facts).verdict
+    assert verdict is not None
+    assert verdict.close
+    assert not verdict.silent
+    assert told in verdict.reply.text
+    assert kept in verdict.reason
+    assert kept not in verdict.reply.text
+
+
+def test_access_can_be_refused_without_a_word() -> None:
+    settings = {"client.access": client_access.Settings(silent=True)}
+    verdict = decide(Stage.CONNECT, f.connect(access=Listing(denied="denied.cidr")), settings).verdict
+    assert verdict is not None
+    assert verdict.silent
 
 
 def test_every_check_has_a_row_that_refuses_and_one_that_passes() -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.accounts.model import Account, Resolution
 from gatepost.accounts.port import AccountsError
+from gatepost.gate import gather_client, gather_commands
 from gatepost.gate.later import is_later, then
 from gatepost.mail.network import prefix_of
 from gatepost.policy.checks import auth_attempts
-from gatepost.policy.facts import AttemptLevels, AuthFacts, ConnectionCounts, MailFacts, RcptFacts, Unavailable
-from gatepost.standing.port import Charge, Enter, Level, Operation, Peek, Rate, Result, StandingError
+from gatepost.policy.facts import AttemptLevels, AuthFacts, MailFacts, RcptFacts, Unavailable
+from gatepost.standing.port import Charge, Level, Operation, Peek, Rate, Result, StandingError
 
 if TYPE_CHECKING:
     from gatepost.gate.session import GateSession
@@ -34,21 +35,6 @@ async def _guarded(value: Awaitable[Any]) -> Any:
         return await value
     except (AccountsError, StandingError) as error:
         return Unavailable(str(error))
-
-
-def connections(session: GateSession, _facts: object) -> Gathered:
-    """Counts this connection, and how many there are with it."""
-    keys = session.counted_keys()
-    try:
-        counts = session.parts.standing.tally([Enter(key) for key in keys], session.parts.clock.unix())
-    except StandingError as error:
-        return Unavailable(str(error))
-    return _fact(counts, _connection_counts)
-
-
-def _connection_counts(counts: list[Result]) -> ConnectionCounts:
-    numbers = [count for count in counts if isinstance(count, int)]
-    return ConnectionCounts(numbers[0], numbers[-2], numbers[-1])
 
 
 def attempt_keys(session: GateSession, name: str) -> tuple[tuple[str, Rate], ...]:
@@ -142,9 +128,14 @@ def _may_send(session: GateSession, account: Account | None, facts: MailFacts) -
 
 
 GATHERERS: Final[Mapping[str, Callable[[Any, Any], Gathered]]] = {
-    "connections": connections,
+    "access": gather_client.access,
+    "ban": gather_client.ban,
+    "connections": gather_client.connections,
+    "arrivals": gather_client.arrivals,
     "attempts": attempts,
     "resolution": resolution,
     "sender_allowed": sender_allowed,
+    "levels": gather_commands.command_levels,
+    "scope": gather_commands.list_scope,
 }
 """By the name of the field of the stage's facts."""

@@ -8,6 +8,9 @@ from typing import Protocol
 from gatepost.accounts.authentication import Authenticator
 from gatepost.accounts.directory import Directory
 from gatepost.audit.event import Recorder
+from gatepost.gate.access import AccessTables
+from gatepost.gate.flood import Floods
+from gatepost.gate.gateway import Gateways
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.engine import Policy
 from gatepost.ports.clock import Clock, Ids
@@ -27,7 +30,7 @@ class BanLayer(Protocol):
 class GateParts:
     """The gate's tools.
 
-    bans: None where nobody is to be banned (a question what would be decided).
+    bans: None where nobody is to be banned (a question what would be decided). access: None where there are no tables.
     trusted: never banned, may use XCLIENT and PROXY; no right to relay. relay_networks: may relay without a login.
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
@@ -44,3 +47,6 @@ class GateParts:
     trusted: NetworkSet
     relay_networks: NetworkSet
     bans: BanLayer | None = None
+    access: AccessTables | None = None
+    gateways: Gateways | None = None
+    floods: Floods | None = None

@@ -15,9 +15,11 @@ import structlog
 
 from gatepost.audit.event import Event, EventClient, Kind, RecordError
 from gatepost.gate.gather import GATHERERS
+from gatepost.gate.gather_client import Arrival
+from gatepost.gate.later import then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
-from gatepost.policy.facts import SUBMISSION, ConnectFacts, Facts, Service, SessionFacts, Stage
+from gatepost.policy.facts import SUBMISSION, ConnectFacts, Facts, Service, SessionFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
 from gatepost.ports.wire import Peer, PeerTls
 from gatepost.standing.port import Leave, StandingError
@@ -34,10 +36,24 @@ _LAYING: Final[set[asyncio.Task[None]]] = set()  # a task that nobody holds may 
 class GateSession:
     """One peer. `facts` is what is known of it now; whoever learns more replaces it (`know`).
 
-    id: of the session's event. failures: failed logins so far.
+    id: of the session's event. failures: failed logins so far. arrival: what was gathered of the connection.
+    only_asks: nothing is counted, gatherers only read (a question what would be decided).
     """
 
-    __slots__ = ("_client", "_counted", "evaluated", "facts", "failures", "id", "parts", "peer", "tls")
+    __slots__ = (
+        "_client",
+        "_counted",
+        "_is_summed",
+        "arrival",
+        "evaluated",
+        "facts",
+        "failures",
+        "id",
+        "only_asks",
+        "parts",
+        "peer",
+        "tls",
+    )
 
     def __init__(self, parts: GateParts, peer: Peer, tls: PeerTls | None) -> None:
         self.parts = parts
@@ -46,7 +62,10 @@ class GateSession:
         self.id = parts.ids.new()
         self.failures = 0
         self.evaluated: list[Evaluated] = []
+        self.arrival: Arrival | Unavailable | None = None
+        self.only_asks = False
         self._counted: tuple[str, ...] = ()
+        self._is_summed = False
         self._client: EventClient | None = None
         self.facts = self._first_facts()
 
@@ -72,6 +91,7 @@ class GateSession:
     def become(self, peer: Peer) -> None:
         """A trusted proxy named the client (XCLIENT): whatever was known of the one before is forgotten."""
         self.peer = peer
+        self.arrival = None
         self._client = None
         self.facts = self._first_facts()
 
@@ -89,7 +109,24 @@ class GateSession:
 
     def connect(self) -> Decided | Awaitable[Decided]:
         """Whether this peer may start a session."""
-        return self.decide(Stage.CONNECT, ConnectFacts(session=self.facts))
+        ip, gateways = self.peer.ip, self.parts.gateways
+        if gateways is not None and ip and not self.facts.trusted:
+            gateways.arrived(ip)
+        met: Decided | Awaitable[Decided] = then(
+            self.decide(Stage.CONNECT, ConnectFacts(session=self.facts)), self._met
+        )
+        return met
+
+    def _met(self, decided: Decided) -> Decided:
+        """A refused peer may be one of a flood: its session is counted in the flood's event, whose ID is told."""
+        decision, _ = decided
+        verdict, floods, ip = decision.verdict, self.parts.floods, self.peer.ip
+        if verdict is not None and floods is not None and ip:
+            summed_in = floods.refused(ip, self.facts.service, verdict.name, decision.evaluated[-1])
+            if summed_in:
+                self.id = summed_in
+                self._is_summed = True
+        return decided
 
     def decide(self, stage: Stage, facts: Facts) -> Decided | Awaitable[Decided]:
         """The decision for `stage`: at once where every fact is at hand, else as an awaitable."""
@@ -174,4 +211,6 @@ class GateSession:
 
     def record(self, event: Event) -> None:
         """Raises RecordError: then nothing may be accepted."""
+        if self._is_summed and event.kind in ("smtp.session", "pop3.session"):
+            return  # the flood's event counts it
         self.parts.recorder.record(event)

@@ -6,10 +6,12 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from gatepost.mail.network_text import ALL4, ALL6, Network, ipv4_number, parse_network, range4, range6
+from gatepost.mail.network_text import ALL4, ALL6, ipv4_number, parse_network, range4, range6
+
+Network = IPv4Network | IPv6Network
 
 _CODES: Final = "IIQQQQ"  # of the columns of a NetworkSet
 _LOW: Final = 2**64 - 1

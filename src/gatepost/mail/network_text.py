@@ -6,7 +6,6 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
-Network = IPv4Network | IPv6Network
 ALL4: Final = 2**32 - 1
 ALL6: Final = 2**128 - 1
 _MAPPED: Final = 0xFFFF << 32  # ::ffff:0:0/96, an IPv4 address in IPv6 form (RFC 4291 §2.5.5.2)
@@ -65,7 +64,7 @@ def range6(text: str) -> int:
     return first << 128 | first + hosts
 
 
-def parse_network(text: str) -> Network:
+def parse_network(text: str) -> IPv4Network | IPv6Network:
     """The network; one address is a network too, and one in IPv4-mapped form is IPv4.
 
     Raises ValueError that says what is wrong (host bits set included).

@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from gatepost.mail.address import NULL_PATH, Path
 from gatepost.mail.reply import Reply
+from gatepost.policy.limits import Charged, Limit, LimitLevel
 from gatepost.policy.verdict import Verdict
 
 Service = Literal["mx", "submission", "submissions", "pop3", "pop3s", "lmtp"]
@@ -90,9 +91,47 @@ class ConnectionCounts(msgspec.Struct, frozen=True):
     total: int
 
 
+class Listing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the tables of `client.access` say of the peer. allowed, denied: the origin of the list that holds it, ""
+    for none. names: its verified host names, where the tables ask for them. unverified: why they could not be had."""
+
+    allowed: str = ""
+    denied: str = ""
+    names: tuple[str, ...] = ()
+    unverified: str = ""
+
+
+class Ban(msgspec.Struct, frozen=True, omit_defaults=True):
+    """network: whom it keeps out. until: seconds since 1970. event: the ID of the event that caused it, "" for none.
+    by: the person who laid it, "" for a detector."""
+
+    network: str
+    reason: str
+    until: float
+    event: str = ""
+    by: str = ""
+    since: float = 0.0
+
+    @property
+    def by_hand(self) -> bool:
+        return bool(self.by)
+
+
+class ArrivalWaits(msgspec.Struct, frozen=True):
+    """Seconds until a new connection from the address, and from its /24 or /64, is within its rate; 0: it is."""
+
+    address: float
+    prefix: float
+
+
 class ConnectFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """ban: None where there is none."""
+
     session: SessionFacts
+    access: Listing | UnsetType = UNSET
+    ban: Ban | Unavailable | UnsetType | None = UNSET
     connections: ConnectionCounts | Unavailable | UnsetType = UNSET
+    arrivals: ArrivalWaits | Unavailable | UnsetType = UNSET
 
 
 class HeloFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +202,23 @@ class CommandFacts(msgspec.Struct, frozen=True, kw_only=True):
     scope: ListScope | Unavailable | UnsetType = UNSET
 
 
+class ListStanding(msgspec.Struct, frozen=True):
+    """A mailing list and who wants to post. post: "members", "anyone" or "owners" may."""
+
+    address: str
+    post: str
+    is_member: bool
+    is_owner: bool
+
+
+class Room(msgspec.Struct, frozen=True):
+    """What a maildrop holds and may hold, octets."""
+
+    account: str
+    used: int
+    quota: int
+
+
 class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
     """MAIL. syntax: the ready refusal of a malformed command. sender_allowed: whether the account may use this
     reverse-path. sender_is_ours: its domain is one of ours. spf: the result of RFC 7208, "" while nobody has looked."""
@@ -175,6 +231,7 @@ class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
     sender_allowed: bool | Unavailable | UnsetType = UNSET
     sender_is_ours: bool | UnsetType = UNSET
     spf: str = ""
+    allowances: tuple[LimitLevel, ...] | Unavailable | UnsetType = UNSET
 
 
 class HarvestLevel(msgspec.Struct, frozen=True):
@@ -191,6 +248,14 @@ class HarvestLevel(msgspec.Struct, frozen=True):
     counts: bool = True
 
 
+class Pending(msgspec.Struct, frozen=True):
+    """What a transaction has come to so far, not counted yet. refused: recipients, for good. new: accepted ones that
+    the sender never wrote to, by the subject of the limit."""
+
+    refused: int = 0
+    new: dict[str, int] = {}
+
+
 class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
     """RCPT. accepted: recipients of this transaction so far. resolution: what the forward-path is here ("account",
     "unknown", "foreign", ... of `accounts.model.Resolution`). carried: refusals of earlier stages that waited."""
@@ -204,6 +269,15 @@ class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
     carried: tuple[Verdict, ...] = ()
     resolution: str | Unavailable | UnsetType = UNSET
     harvest: HarvestLevel | Unavailable | UnsetType = UNSET
+    # Announced; what MAIL found of the sender's limits; the subjects to which this recipient is new; what this
+    # recipient may get; the maildrops behind it that have a quota; the list that it is.
+    size: int | None = None
+    allowances: tuple[LimitLevel, ...] | Unavailable | UnsetType = UNSET
+    pending: Pending = Pending()
+    unseen: tuple[str, ...] | Unavailable | UnsetType = UNSET
+    recipient_levels: tuple[LimitLevel, ...] | Unavailable | UnsetType = UNSET
+    rooms: tuple[Room, ...] | Unavailable | UnsetType = UNSET
+    list_standing: ListStanding | Unavailable | None | UnsetType = UNSET
 
     @property
     def is_ours(self) -> bool:
@@ -252,6 +326,10 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     declared_8bit: bool = False
     smtputf8: bool = False
     from_: FromFacts | Unavailable | UnsetType = UNSET
+    # Accepted recipients that are new to a subject; the limits of recipients; the counters with this message in them.
+    new: dict[str, int] = {}
+    recipient_limits: tuple[Limit, ...] = ()
+    charged: Charged | Unavailable | UnsetType = UNSET
 
 
 Facts = ConnectFacts | HeloFacts | AuthFacts | CommandFacts | MailFacts | RcptFacts | MessageFacts

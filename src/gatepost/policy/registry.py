@@ -8,12 +8,17 @@ from gatepost.policy.check import Check
 from gatepost.policy.checks import (
     auth_attempts,
     auth_required,
+    client_access,
+    client_banned,
     client_connections,
+    client_rate,
     command_allowed,
+    command_budget,
     content_framing,
     content_headers,
     content_lines,
     content_loop,
+    expn_scope,
     helo_name,
     message_size,
     recipient_count,
@@ -25,9 +30,14 @@ from gatepost.policy.checks import (
 )
 
 CHECKS: Final[tuple[Check, ...]] = (
+    client_access.CHECK,
+    client_banned.CHECK,
     client_connections.CHECK,
+    client_rate.CHECK,
     helo_name.CHECK,
+    command_budget.CHECK,  # whoever has used it up hears nothing else
     command_allowed.CHECK,  # first: a peer told to start TLS for AUTH should find AUTH there
+    expn_scope.CHECK,
     tls_required.CHECK,
     auth_required.CHECK,
     auth_attempts.CHECK,

@@ -19,7 +19,8 @@ class Verdict(msgspec.Struct, frozen=True):
     the operator reads: the facts that decided. close: the connection ends after the reply. action: "" for what the
     reply's code says (4yz defers, 5yz rejects); "slow" refuses nothing, only the answer waits. wait: seconds before the
     reply leaves. later: a refusal that waits for RCPT, so that the record names sender and recipient (`policy.md`).
-    ban: seconds for which this peer is to be banned, 0 for not.
+    ban: seconds for which this peer is to be banned, 0 for not. silent: at the connection, it is closed without the
+    reply.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Verdict(msgspec.Struct, frozen=True):
     wait: float = 0.0
     later: bool = False
     ban: float = 0.0
+    silent: bool = False
 
     @property
     def word(self) -> Action:

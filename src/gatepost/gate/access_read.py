@@ -1,0 +1,26 @@
+"""Reads one table of `client.access` in a process of its own: `python -P -m gatepost.gate.access_read FILE`.
+
+A million lines keep Python busy for seconds; in another process the sessions of the server do not feel it. What was
+read goes to standard output (`policy.access_table.hand_over`).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from gatepost.policy.access_table import HandedOver, hand_over, read_list
+
+
+def read_file(path: str) -> bytes:
+    """What `path` holds, or why it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return hand_over(*read_list(file, path))
+    except OSError as error:
+        return msgspec.msgpack.encode(HandedOver(error=error.strerror or str(error)))
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(read_file(sys.argv[1]))
