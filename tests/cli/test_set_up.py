@@ -92,12 +92,14 @@ def test_the_unit_names_this_installation_and_lets_the_server_write_its_data_onl
     gatepost(*INIT)
     unit = (folder / "new" / "gatepost.service").read_text()
     assert f"--config {folder}/new/gatepost.toml serve\n" in unit
+    assert f"--config {folder}/new/gatepost.toml reload\n" in unit, "systemctl reload tells what is wrong"
     assert f"ReadWritePaths={folder}/new/data\n" in unit
     for line in (
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "MemoryDenyWriteExecute=yes",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "Type=notify",
+        "WatchdogSec=60",
     ):
         assert f"{line}\n" in unit
     assert f"User={SYSTEM_USER if os.geteuid() == 0 else ''}" in unit

@@ -118,11 +118,15 @@ After=network-online.target nss-lookup.target
 Wants=network-online.target
 
 [Service]
-Type=exec
+Type=notify
+NotifyAccess=main
 ExecStart={program} --config {_quoted(file)} serve
-ExecReload=/bin/kill -HUP $MAINPID
-KillMode=mixed
+ExecReload={program} --config {_quoted(file)} reload
+# The first start may look through a large spool; the server ends its sessions within 60 seconds.
+TimeoutStartSec=360
 TimeoutStopSec=90
+KillMode=mixed
+WatchdogSec=60
 Restart=on-failure
 RestartSec=2
 {identity}
@@ -147,7 +151,6 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectProc=invisible
-ProcSubset=pid
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -157,7 +160,8 @@ MemoryDenyWriteExecute=yes
 RemoveIPC=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
+SystemCallFilter=~@privileged
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
