@@ -11,8 +11,10 @@ import structlog
 
 from gatepost.accounts.authentication import Candidate, Denied, Login
 from gatepost.accounts.port import AccountsError
+from gatepost.gate.bans import remember_admin
 from gatepost.gate.gather import failed_attempt, good_key
 from gatepost.gate.later import is_later, then
+from gatepost.gate.proof import note_login
 from gatepost.gate.session import Decided, GateSession
 from gatepost.mail.network import is_loopback
 from gatepost.mail.reply import Reply
@@ -227,9 +229,13 @@ async def accept(session: GateSession, login: Login, mechanism: str) -> LoggedIn
         key = good_key(address, ip)
         known = parts.standing.recall("good", key, now)
         if (await known if is_later(known) else known) is None:
-            # The role goes with it: an administrator's address is not banned for a day.
             value = f"{login.account.role or 'user'} {now:.0f}".encode()
             await parts.standing.remember("good", key, value, now + GOOD_SECONDS)
+        if login.account.role == "admin":
+            await remember_admin(parts.standing, ip, address, now)
+        if parts.gateways is not None and not session.facts.trusted:
+            parts.gateways.logged_in(ip, address)
+    await note_login(session, address, mechanism)
     return LoggedIn(address)
 
 

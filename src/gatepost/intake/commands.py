@@ -91,15 +91,16 @@ class Commands:
     # --- for the driver ------------------------------------------------------------------------------------------
 
     def connected(self) -> Any:
-        """The greeting, or the refusal to start a session."""
+        """The greeting, or the refusal to start a session; None to close without a word."""
         return then(self._gate.connect(), self._connected)
 
-    def _connected(self, decided: Decided) -> Reply:
+    def _connected(self, decided: Decided) -> Reply | None:
         decision, _ = decided
         self._gate.note(decision)
-        if decision.verdict is not None:
-            return decision.verdict.reply.with_id(self._gate.id)
-        return self.offer.greeting()
+        verdict = decision.verdict
+        if verdict is None:
+            return self.offer.greeting()
+        return None if verdict.silent else verdict.reply.with_id(self._gate.id)
 
     def answer(self, command: Command | Malformed) -> Any:
         """The reply to a command that is legal now; an awaitable where something must be waited for."""
@@ -227,7 +228,16 @@ class Commands:
         self._gate.end()
         self._gate.become(peer)
         self.forget_greeting()
-        return then(self._gate.connect(), self._connected)
+        return then(self._gate.connect(), self._reconnected)
+
+    def _reconnected(self, decided: Decided) -> Reply:
+        """The peer that was named may start a session; one that may not has none, and the connection ends."""
+        decision, _ = decided
+        self._gate.note(decision)
+        if decision.verdict is None:
+            return self.offer.greeting()
+        self._session.end_after_answer()
+        return decision.verdict.reply.with_id(self._gate.id)
 
     # --- AUTH ----------------------------------------------------------------------------------------------------
 

@@ -220,8 +220,10 @@ class SmtpSession:
             self.wire.resume()
         self._pump()
 
-    def _greet(self, reply: Reply) -> None:
-        if reply.is_positive:
+    def _greet(self, reply: Reply | None) -> None:
+        if reply is None:
+            self.protocol.close(CLOSING)  # without a word
+        elif reply.is_positive:
             self.dialogue.said(reply)
             self._out.append(reply.encode())
         else:

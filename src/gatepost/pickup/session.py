@@ -187,7 +187,8 @@ class Pop3Session:
         if verdict is None:
             self._say(ok(f"{self.parts.gate.hostname} POP3 server ready"))
         else:
-            self._say(from_smtp(verdict.reply.with_id(self.gate.id)))
+            if not verdict.silent:
+                self._say(from_smtp(verdict.reply.with_id(self.gate.id)))
             self.protocol.close()
 
     # --- answers, also for `commands` ----------------------------------------------------------------------------
