@@ -21,6 +21,7 @@ from gatepost.audit.writer import AuditWriter
 from gatepost.config import Config
 from gatepost.delivery.assembly import assemble
 from gatepost.delivery.loop import DeliveryLoop
+from gatepost.gate.door import Door
 from gatepost.gate.parts import GateParts
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.session import SmtpSession
@@ -36,7 +37,7 @@ from gatepost.net.tls import ServerTls
 from gatepost.pickup.parts import PickupParts
 from gatepost.pickup.session import Pop3Session
 from gatepost.pickup.settings import PickupSettings
-from gatepost.policy.checks import message_size, recipient_count
+from gatepost.policy.checks import recipient_count, sender_rate
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES
 from gatepost.policy.registry import CHECKS
@@ -91,6 +92,9 @@ class Worker:
             on_damage=self._entry_damaged,
         )
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
+        self._resolver = DnsResolver(config.dns, self._clock)
+        self._policy = Policy(CHECKS, config.policy)
+        self._door = self._build_door()
         self._gate = self._build_gate(data.secret())
         self._delivery = self._build_delivery()
         self._control = ControlServer(control, self._control_handlers(), self._control_failed)
@@ -99,11 +103,23 @@ class Worker:
 
     # --- building ------------------------------------------------------------------------------------------------
 
+    def _build_door(self) -> Door:
+        return Door(
+            self._policy,
+            self._standing,
+            self._recorder,
+            self._clock,
+            self._ids,
+            trusted=self._config.trusted,
+            resolver=self._resolver,
+            report=self._alert_about,
+        )
+
     def _build_gate(self, secret: bytes) -> GateParts:
         config = self._config
         return GateParts(
             hostname=config.hostname,
-            policy=Policy(CHECKS, config.policy),
+            policy=self._policy,
             directory=Directory(config.domains, self._accounts, config.hostname, config.postmaster),
             authenticator=Authenticator(self._accounts, self._threads, self._clock, secret),
             standing=self._standing,
@@ -113,6 +129,12 @@ class Worker:
             secret=secret,
             trusted=config.trusted,
             relay_networks=config.relay_networks,
+            bans=self._door.bans,
+            access=self._door.access,
+            gateways=self._door.gateways,
+            floods=self._door.floods,
+            room=MaildropRoom(self._maildrops, self._clock),
+            release_held=self._release_held,
         )
 
     def _build_delivery(self) -> DeliveryLoop:
@@ -123,7 +145,7 @@ class Worker:
             spool=self._spool,
             addresses=self._gate.directory,
             maildrops=self._maildrops,
-            resolver=DnsResolver(config.dns, self._clock),
+            resolver=self._resolver,
             connector=StreamConnector(),
             recorder=self._recorder,
             clock=self._clock,
@@ -133,27 +155,25 @@ class Worker:
 
     def _build_intake(self) -> IntakeParts:
         policy = self._gate.policy
-        size = policy.settings_of(message_size.CHECK)
         count = policy.settings_of(recipient_count.CHECK)
-        assert isinstance(size, message_size.Settings)
         assert isinstance(count, recipient_count.Settings)
         return IntakeParts(
             gate=self._gate,
             spool=self._spool,
             settings=self._config.intake,
             notify=self._delivery.notify,
-            size_limit=size.limit,
             recipient_limits={service: count.of(service) for service in SERVICES},
         )
 
     # --- running -------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Delivery runs, commands are heard, connections are accepted. Raises ListenError, OSError."""
+        """Delivery runs, commands are heard, connections are accepted. Raises ListenError, AccessError, OSError."""
         self._event("server", {"what": "worker started"})
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._delivery.run()), loop.create_task(self._keep_house())]
         await self._control.start()
+        await self._door.open()
         tls = TlsForPeers(self._tls.context, self._tls.end_point_for) if self._tls else None
         for listener, sock in self._sockets.items():
             make = self._driver_of(listener)
@@ -210,6 +230,7 @@ class Worker:
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await self._door.close()
         await self._control.close()
         await self._spool.close()
         self._maildrops.close()
@@ -223,7 +244,7 @@ class Worker:
         """What is due now and then, and may be late."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2))
-            for work in (self._sweep, self._adopt, self._renew_certificates):
+            for work in (self._sweep, self._adopt, self._renew_certificates, self._door.keep):
                 try:
                     await work()
                 except Exception:
@@ -254,6 +275,13 @@ class Worker:
     def _control_handlers(self) -> Mapping[str, Handler]:
         return {CHANGE: change_handler(self._spool, self._clock.unix, self._delivery.notify)}
 
+    async def _release_held(self, account: str) -> list[str]:
+        """What is held of an account that has proved itself, in this worker's spool and those of others."""
+        release = partial(release_held, self._data.root, account, sender_rate.NAME, self._clock.unix(), ask)
+        released = await asyncio.get_running_loop().run_in_executor(None, release)
+        self._delivery.notify()
+        return released
+
     def _control_failed(self, what: str, error: Exception) -> None:
         log.error("a command could not be answered", command=what, error=str(error))
 
@@ -264,8 +292,11 @@ class Worker:
         return found.quota if isinstance(found, Account) else None
 
     def _alert(self, text: str) -> None:
-        log.error("standing", problem=text)
-        self._event("alert", {"what": "standing", "problem": text})
+        self._alert_about("standing", text)
+
+    def _alert_about(self, what: str, problem: str) -> None:
+        log.error(what, problem=problem)
+        self._event("alert", {"what": what, "problem": problem})
 
     def _entry_damaged(self, entry_id: str, reason: str) -> None:
         log.error("spool entry set aside", entry=entry_id, reason=reason)
