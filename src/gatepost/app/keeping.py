@@ -65,7 +65,8 @@ def _as_user(
         try:
             os.chdir(partial)
             become(user)
-            octets = msgspec.json.encode(write_backup(data, Path(), Path(config), elsewhere, progress))
+            written = write_backup(data, Path(), Path(config), elsewhere, progress)
+            octets = msgspec.json.encode((written.files, written.octets))
             os.unlink(config)
             status = 0
         except BaseException as error:
@@ -80,7 +81,7 @@ def _as_user(
     _, status = os.waitpid(child, 0)
     if status:
         raise BackupError(octets.decode("utf-8", "replace") or f"{data}: the backup did not come to its end")
-    return msgspec.json.decode(octets, type=Report)
+    return Report(partial, *msgspec.json.decode(octets, type=tuple[int, int]), elsewhere)
 
 
 def put_back(source: Path, config_path: Path, progress: Progress = lambda files, octets: None) -> Report:
