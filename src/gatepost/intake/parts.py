@@ -12,12 +12,11 @@ from gatepost.spool.port import SpoolStore
 
 @dataclass(frozen=True)
 class IntakeParts:
-    """gate: decides and records. spool: keeps. notify: tells delivery that there is something to do. size_limit,
-    recipient_limit: what EHLO announces for a service."""
+    """gate: decides and records. spool: keeps. notify: tells delivery that there is something to do. recipient_limits:
+    what EHLO announces for a service."""
 
     gate: GateParts
     spool: SpoolStore
     settings: IntakeSettings
     notify: Callable[[], None]
-    size_limit: int
     recipient_limits: dict[str, int]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gatepost.accounts.addresses import path_of
 from gatepost.audit.event import Event
+from gatepost.gate.ledger import Ledger
 from gatepost.gate.session import MAX_RECORDED_VERDICTS, GateSession
 from gatepost.intake.content import MessageContent, header_facts
 from gatepost.mail.address import Path
@@ -13,8 +15,8 @@ from gatepost.mail.header import HeaderSection
 from gatepost.mail.reply import Reply
 from gatepost.mail.text import printable
 from gatepost.mail.trace import Hop, date, protocol_keyword, received
-from gatepost.policy.facts import SUBMISSION, MessageFacts
-from gatepost.policy.verdict import Decision, Evaluated
+from gatepost.policy.facts import SUBMISSION, FromFacts, MessageFacts
+from gatepost.policy.verdict import Decision, Evaluated, Verdict
 from gatepost.protocol.smtp.commands import EndOfChunk, EndOfData
 from gatepost.spool.destination import destination
 from gatepost.spool.model import NewEntry
@@ -36,6 +38,7 @@ class Transaction:
         "content",
         "destinations",
         "id",
+        "ledger",
         "recipients",
         "reverse_path",
         "section",
@@ -49,6 +52,7 @@ class Transaction:
         self.destinations: list[str] = []
         self.content: MessageContent | None = None
         self.section: HeaderSection | None = None
+        self.ledger = Ledger(session)
         self._began = session.parts.clock.monotonic()
         self._evaluated: list[Evaluated] = []
         self._passed: list[Decision] = []
@@ -102,13 +106,18 @@ class Transaction:
             has_8bit=end.has_8bit,
             declared_8bit=envelope.body == "8BITMIME",
             smtputf8=envelope.smtputf8,
+            new=self.ledger.new,
+            recipient_limits=self.ledger.recipient_limits,
         )
         return content, facts
 
-    def entry(self, envelope: Envelope, facts: MessageFacts, content: Content, *, name_address: bool) -> NewEntry:
+    def entry(
+        self, envelope: Envelope, facts: MessageFacts, content: Content, *, name_address: bool, hold: Verdict | None
+    ) -> NewEntry:
         """The spool entry: the content with our trace fields on top.
 
-        name_address: whether Received tells the peer's address; for what users submit it may be withheld.
+        name_address: whether Received tells the peer's address; for what users submit it may be withheld. hold: the
+        verdict that freezes it, None to deliver it.
         """
         session, clock = self._session, self._session.parts.clock
         prefix = self._trace(envelope, name_address) + self._completed(facts)
@@ -122,6 +131,8 @@ class Transaction:
             login=session.facts.account,
             client=session.facts.client_ip,
             has_8bit=facts.has_8bit,
+            held=hold is not None,
+            hold_reason=f"{hold.name}: {hold.reason}" if hold is not None else "",
         )
 
     def _trace(self, envelope: Envelope, name_address: bool) -> bytes:
@@ -146,7 +157,8 @@ class Transaction:
         return received(hop, self._session.parts.clock.now())
 
     def _completed(self, facts: MessageFacts) -> bytes:
-        """Date and Message-ID, where a user's program left them out (RFC 6409 §8.1, §8.3)."""
+        """Date and Message-ID, where a user's program left them out (RFC 6409 §8.1, §8.3), and the Sender that From
+        needs when several wrote together (RFC 5322 §3.6.2)."""
         if facts.session.service not in SUBMISSION:
             return b""
         added = ""
@@ -154,7 +166,10 @@ class Transaction:
             added += f"Date: {date(self._session.parts.clock.now())}\r\n"
         if not facts.header.counts.get("message-id"):
             added += f"Message-ID: <{self.id.lower()}@{facts.session.hostname}>\r\n"
-        return added.encode("ascii")
+        account = facts.session.account
+        if isinstance(facts.from_, FromFacts) and facts.from_.needs_sender and (account.isascii() or facts.smtputf8):
+            added += f"Sender: <{path_of(account)}>\r\n"
+        return added.encode("utf-8")
 
     # --- the record ----------------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ class Step(msgspec.Struct, frozen=True):
     decide: (facts of the stage, settings) to a verdict, or None to let it pass; pure. needs: fields of the facts that
     must have been gathered. reads: fields (dotted below `session`) that the record shows beside a verdict.
     only_noted: for what much honest mail does wrong; it stays in shadow whatever the check's mode is.
+    last: it runs after the steps of other checks in its stage, because its facts count something: what another check
+    refuses is not counted.
     """
 
     stage: Stage
@@ -35,6 +37,7 @@ class Step(msgspec.Struct, frozen=True):
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     only_noted: bool = False
+    last: bool = False
 
 
 class Check(msgspec.Struct, frozen=True):

@@ -98,7 +98,8 @@ class Policy:
         return plan.all_passed if evaluated is None else Decision(None, tuple(evaluated), tuple(later), wait)
 
     def _plan(self, stage: Stage, service: Service) -> _Plan:
-        steps = []
+        steps: list[_Planned] = []
+        last: list[_Planned] = []
         for check in self.checks:
             settings = self.settings_of(check)
             mode = check.mode_for(service, settings)
@@ -106,7 +107,8 @@ class Policy:
                 continue
             for step in check.steps:
                 if step.stage is stage:
-                    steps.append(_planned(check, step, mode, settings))
+                    (last if step.last else steps).append(_planned(check, step, mode, settings))
+        steps += last
         return _Plan(tuple(steps), Decision(None, tuple(planned.passed for planned in steps)))
 
 

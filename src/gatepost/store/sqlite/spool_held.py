@@ -1,0 +1,27 @@
+"""Lets go what is held of one account, in whichever spool it lies; blocking, so it is called in a thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from gatepost.spool.model import Entry, State
+from gatepost.store.sqlite.spool_change import Ask, change_entry
+from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
+
+MOST: Final = 10_000  # messages of one account that wait; far more than its limits let be held
+
+
+def release_held(data: Path, account: str, check: str, now: float, ask: Ask) -> list[str]:
+    """The IDs of the entries that were released: submitted by `account`, and held by the check of that name.
+
+    What a person holds stays held. Raises SpoolError.
+    """
+    entries = SqliteSpoolReader(data).list(states=(State.HELD,), limit=MOST)
+    mine = [entry.id for entry in entries if entry.login == account and _is_held_by(entry, check)]
+    return [entry_id for entry_id in mine if change_entry(data, entry_id, "release", now, ask)]
+
+
+def _is_held_by(entry: Entry, check: str) -> bool:
+    """By its reason, which stands where a next hop's reply will stand later."""
+    return any(item.state is State.HELD and item.reply.startswith(f"{check}: ") for item in entry.recipients)
