@@ -6,11 +6,13 @@ Everything is done the way a user would: `gatepost` commands, SMTP and POP3. It 
 from __future__ import annotations
 
 import contextlib
+import email.policy
 import poplib
 import re
 import shlex
 import signal
 import smtplib
+import socket
 import ssl
 import subprocess
 import sys
@@ -23,10 +25,23 @@ ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "demo"
 GATEPOST = str(Path(sys.executable).parent / "gatepost")
 HOST = "127.0.0.1"
-PORTS = {"mx": 2525, "submission": 2587, "submissions": 2465, "pop3": 2110, "pop3s": 2995, "admin": 2080}
+WANTED = {"mx": 2525, "submission": 2587, "submissions": 2465, "pop3": 2110, "pop3s": 2995, "admin": 2080}
 ADA, BOB, TEAM = "ada@example.org", "bob@example.org", "team@example.org"
-PASSWORD = "demo only, loopback only"  # noqa: S105 - it is shown on the screen, and serves loopback
+PASSWORD = "demo only, loopback only"  # it is shown on the screen, and serves loopback
 PATIENCE_SECONDS = 20.0
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or where something else has it, the next that is free 1000 above."""
+    for port in range(wanted, 65536, 1000):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return port
+    sys.exit(f"No port is free above {wanted}.")
+
+
+PORTS = {service: free_port(port) for service, port in WANTED.items()}
 
 CONFIG = f"""\
 # Written by `make run`. A real one is written by `gatepost init`.
@@ -49,6 +64,7 @@ service = "{service}"
 
 def main() -> int:
     """Exit status: 0 after Ctrl-C, 1 when something did not work."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the server is stopped then too
     say("Preparing ./demo: the domain example.org, two accounts, a list")
     DEMO.mkdir(exist_ok=True)
     (DEMO / "gatepost.toml").write_text(CONFIG)
@@ -56,8 +72,8 @@ def main() -> int:
         for address in (ADA, BOB):
             if address not in gatepost("account", "list", quiet=True):
                 gatepost("account", "add", address, "--password-stdin", stdin=PASSWORD)
-        if TEAM not in gatepost("list", "show", quiet=True, may_fail=True):
-            gatepost("list", "add", TEAM, ADA, BOB, "--owner", ADA, may_fail=True)
+        if not gatepost("list", "show", TEAM, quiet=True, may_fail=True):
+            gatepost("list", "add", TEAM, ADA, BOB, "--owner", ADA)
         story = send_a_message()
         read_it_back(story)
         refusal = try_to_relay()
@@ -111,7 +127,7 @@ def send_a_message() -> str:
         client.login(ADA, PASSWORD)
         client.mail(ADA)
         client.rcpt(BOB)
-        code, text = client.data(message.as_bytes())
+        code, text = client.data(message.as_bytes(policy=email.policy.SMTP))
     print(f"  {code} {text.decode()}")
     return id_in(text)
 

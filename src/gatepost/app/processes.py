@@ -16,6 +16,7 @@ import structlog
 
 from gatepost.app.log import to_standard_error
 from gatepost.app.places import listeners_of, submission_socket
+from gatepost.audit import metrics
 from gatepost.config import Config
 from gatepost.config.locate import locate
 from gatepost.config.problem import ConfigError
@@ -59,6 +60,7 @@ def _serve(file: Path) -> int:
         lock = DataLock.take(config.data)
         data = prepare(config.data, save=backup)
         data.secret()
+        metrics.begin(data.run / "metrics")
     places = {key: listener.address for key, listener in listeners_of(config).items()}
     local = f"{UNIX}{submission_socket(config.data)}"
     sockets = Sockets()

@@ -64,7 +64,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
 class RecordingMetrics:
     """A recorder that counts what it hands on to another one.
 
-    folder: where the counts of all workers lie, `data/run/metrics`; `begin` has made it.
+    folder: where the counts of all workers lie, `data/run/metrics`; `begin` has made it. is_failing: the last event
+    could not be written.
     """
 
     def __init__(self, recorder: Recorder, folder: Path) -> None:
@@ -75,15 +76,18 @@ class RecordingMetrics:
         self._buckets: dict[tuple[str, str], list[Series]] = {}
         self._flushed = -1
         self._added = 0
+        self.is_failing = False
 
     def record(self, event: Event) -> None:
         """See `audit.event.Recorder`. An event that was not recorded is counted as that only."""
         try:
             self._recorder.record(event)
         except RecordError:
+            self.is_failing = True
             self._added += 1
             self._add(("gatepost_record_failures_total",))
             raise
+        self.is_failing = False
         self._added += 1
         self._add(("gatepost_events_total", event.kind))
         counter = _COUNTERS.get(event.kind)
@@ -212,6 +216,11 @@ def fold(folder: Path, is_alive: Mapping[int, bool] | None = None) -> None:
         for path in gone:
             if path.name != GONE_FILE:
                 path.unlink(missing_ok=True)
+
+
+def living(folder: Path) -> tuple[int, ...]:
+    """The processes whose counts lie in `folder` and that are still there: the workers."""
+    return tuple(int(path.stem) for path in _files(folder) if path.name != GONE_FILE and _lives(int(path.stem), None))
 
 
 def _files(folder: Path) -> Iterator[Path]:
