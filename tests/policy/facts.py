@@ -5,26 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from gatepost.mail.address import NULL_PATH, Path, parse_mailbox
+from gatepost.mail.units import parse_octet_quota, parse_quota
 from gatepost.policy.facts import (
     ArrivalWaits,
     AttemptLevels,
     AuthFacts,
     Ban,
     CommandFacts,
+    CommandLevels,
     ConnectFacts,
     ConnectionCounts,
+    FromFacts,
+    HarvestLevel,
     HeaderFacts,
     HeloFacts,
     Listing,
+    ListScope,
     MailFacts,
     MessageFacts,
+    Pending,
     RcptFacts,
     SessionFacts,
     Unavailable,
 )
-
+from gatepost.policy.limits import Charged, Limit, LimitLevel
 
 NOT_LISTED = Listing()
+OWN_LIST = ListScope(True, domain=True)
+NOT_COUNTED = HarvestLevel(0, 0, counts=False)
 NO_WAIT = ArrivalWaits(0, 0)
 
 
@@ -80,8 +88,21 @@ def auth(
     )
 
 
-def command(verb: str, **peer: Any) -> CommandFacts:
-    return CommandFacts(session=session(**peer), verb=verb)
+def command(
+    verb: str,
+    *,
+    idle: int = 0,
+    wait: float = 0,
+    counted: Any = "",
+    scope: Any = OWN_LIST,
+    **peer: Any,
+) -> CommandFacts:
+    levels = CommandLevels(wait, counted)
+    return CommandFacts(session=session(**peer), verb=verb, idle=idle, levels=levels, scope=scope)
+
+
+def harvest(unknown: float, known: float = 0, **changes: Any) -> HarvestLevel:
+    return HarvestLevel(unknown, known, **changes)
 
 
 def mail(
@@ -90,10 +111,20 @@ def mail(
     allowed: bool = True,
     size: int | None = None,
     smtputf8: bool = False,
+    ours: bool = False,
+    spf: str = "",
+    allowances: Any = (),
     **peer: Any,
 ) -> MailFacts:
     return MailFacts(
-        session=session(**peer), reverse_path=path(sender), sender_allowed=allowed, size=size, smtputf8=smtputf8
+        session=session(**peer),
+        reverse_path=path(sender),
+        sender_allowed=allowed,
+        sender_is_ours=ours,
+        spf=spf,
+        allowances=allowances,
+        size=size,
+        smtputf8=smtputf8,
     )
 
 
@@ -104,17 +135,48 @@ def rcpt(
     accepted: int = 0,
     smtputf8: bool = False,
     carried: Any = (),
+    harvest: Any = NOT_COUNTED,
+    sender: str = "bob@example.net",
+    size: int | None = None,
+    allowances: Any = (),
+    pending: Pending = Pending(),
+    unseen: Any = (),
+    recipient_levels: Any = (),
+    rooms: Any = (),
+    list_standing: Any = None,
     **peer: Any,
 ) -> RcptFacts:
     return RcptFacts(
         session=session(**peer),
-        reverse_path=path("bob@example.net"),
+        reverse_path=path(sender),
         forward_path=path(recipient),
         resolution=resolution,
         accepted=accepted,
         smtputf8=smtputf8,
         carried=carried,
+        harvest=harvest,
+        size=size,
+        allowances=allowances,
+        pending=pending,
+        unseen=unseen,
+        recipient_levels=recipient_levels,
+        rooms=rooms,
+        list_standing=list_standing,
     )
+
+
+def level(
+    unit: Any,
+    used: float,
+    quota: str = "200/1h",
+    *,
+    spare: float = 0.0,
+    subject: Any = "account",
+    of: str = "ada@example.org",
+) -> LimitLevel:
+    """How one limit of a sender stands."""
+    rate = parse_octet_quota(quota) if unit == "octets" else parse_quota(quota)
+    return LimitLevel(Limit(subject, of, unit, rate), used, spare)
 
 
 def header(**changes: Any) -> HeaderFacts:
@@ -134,7 +196,8 @@ def message(
     peer: dict[str, Any] | None = None,
     **changes: Any,
 ) -> MessageFacts:
-    values: dict[str, Any] = {"octets": 2000, "header": header()}
+    values: dict[str, Any] = {"octets": 2000, "header": header(), "from_": FromFacts(("ada@example.org",))}
+    values["charged"] = Charged()
     return MessageFacts(
         session=session(**(peer or {})),
         reverse_path=path(sender),

@@ -16,13 +16,14 @@ import structlog
 from gatepost.audit.event import Event, EventClient, Kind, RecordError
 from gatepost.gate.gather import GATHERERS
 from gatepost.gate.gather_client import Arrival
+from gatepost.gate.gather_harvest import left_to_count
 from gatepost.gate.later import then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.policy.facts import SUBMISSION, ConnectFacts, Facts, Service, SessionFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
 from gatepost.ports.wire import Peer, PeerTls
-from gatepost.standing.port import Leave, StandingError
+from gatepost.standing.port import Leave, Operation, StandingError
 
 log = structlog.get_logger()
 
@@ -36,7 +37,8 @@ _LAYING: Final[set[asyncio.Task[None]]] = set()  # a task that nobody holds may 
 class GateSession:
     """One peer. `facts` is what is known of it now; whoever learns more replaces it (`know`).
 
-    id: of the session's event. failures: failed logins so far. arrival: what was gathered of the connection.
+    id: of the session's event. failures: failed logins so far. known_recipients: accepted
+    ones that `recipient.harvest` has not told yet. arrival: what was gathered of the connection.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
     """
 
@@ -49,6 +51,7 @@ class GateSession:
         "facts",
         "failures",
         "id",
+        "known_recipients",
         "only_asks",
         "parts",
         "peer",
@@ -61,6 +64,7 @@ class GateSession:
         self.tls = tls
         self.id = parts.ids.new()
         self.failures = 0
+        self.known_recipients = 0
         self.evaluated: list[Evaluated] = []
         self.arrival: Arrival | Unavailable | None = None
         self.only_asks = False
@@ -189,7 +193,8 @@ class GateSession:
         if self._counted:
             # The counts of a process end with it, and a failure was told when it was first met.
             with suppress(StandingError):
-                self.parts.standing.tally([Leave(key) for key in self._counted], self.parts.clock.unix())
+                leave: list[Operation] = [Leave(key) for key in self._counted]
+                self.parts.standing.tally(leave + left_to_count(self), self.parts.clock.unix())
             self._counted = ()
 
     # --- the record ----------------------------------------------------------------------------------------------

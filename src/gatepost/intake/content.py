@@ -80,12 +80,18 @@ def header_facts(section: HeaderSection) -> HeaderFacts:
     counts: dict[str, int] = {}
     received = 0
     delivered_to: tuple[str, ...] = ()
+    authors: tuple[bytes, ...] = ()
+    submitters: tuple[bytes, ...] = ()
     for field in section.fields:
         if field.name == b"received":
             received += 1
         elif field.name in SINGLETONS:
             name = field.name.decode("ascii")
             counts[name] = counts.get(name, 0) + 1
+            if field.name == b"from":
+                authors += (section.value(field),)
+            elif field.name == b"sender":
+                submitters += (section.value(field),)
         elif field.name == b"delivered-to":
             delivered_to += (section.value(field).decode("utf-8", "replace"),)
     return HeaderFacts(
@@ -96,4 +102,6 @@ def header_facts(section: HeaderSection) -> HeaderFacts:
         defects=section.defects,
         delivered_to=delivered_to,
         has_8bit=not section.octets.isascii(),
+        authors=authors,
+        submitters=submitters,
     )
