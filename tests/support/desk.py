@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.accounts.memory import MemoryAccounts
 from tests.support.clock import HandClock
+from tests.support.memory_resolver import MemoryResolver
 from tests.support.memory_standing import MemoryStanding
 
 from gatepost.accounts.authentication import Authenticator
@@ -18,6 +19,7 @@ from gatepost.accounts.credentials import with_password
 from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account, Alias, Domain, Found, MailingList
 from gatepost.audit.event import Event, RecordError
+from gatepost.gate.door import Door
 from gatepost.gate.parts import GateParts
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.session import SmtpSession
@@ -204,7 +206,6 @@ class Desk:
         relay_networks: Sequence[str] = (),
         accounts: MemoryAccounts | None = None,
         settings: IntakeSettings | None = None,
-        size_limit: int = 50 * 2**20,
     ) -> None:
         self.clock = HandClock()
         self.recorder = ListRecorder()
@@ -216,25 +217,42 @@ class Desk:
         domains = {name: Domain(name) for name in names}
         domains["inner.example"] = Domain("inner.example", "smtp://192.0.2.99:25")
         self.executor = ThreadPoolExecutor(1)
+        rules = Policy(CHECKS, policy)
+        ids = CountingIds()
+        self.resolver = MemoryResolver()
+        self.alerts: list[tuple[str, str]] = []
+        self.door = Door(
+            rules,
+            self.standing,
+            self.recorder,
+            self.clock,
+            ids,
+            trusted=NetworkSet(trusted),
+            resolver=self.resolver,
+            report=lambda what, problem: self.alerts.append((what, problem)),
+        )
         gate = GateParts(
             hostname="mx.example.org",
-            policy=Policy(CHECKS, policy),
+            policy=rules,
             directory=Directory(domains, self.accounts, "mx.example.org", parse_mailbox("ada@example.org")),
             authenticator=Authenticator(self.accounts, self.executor, self.clock, b"secret"),
             standing=self.standing,
             recorder=self.recorder,
             clock=self.clock,
-            ids=CountingIds(),
+            ids=ids,
             secret=b"secret",
             trusted=NetworkSet(trusted),
             relay_networks=NetworkSet(relay_networks),
+            bans=self.door.bans,
+            access=self.door.access,
+            gateways=self.door.gateways,
+            floods=self.door.floods,
         )
         self.parts = IntakeParts(
             gate=gate,
             spool=self.spool,
             settings=settings or IntakeSettings(auth_delay=0.0),
             notify=self._notify,
-            size_limit=size_limit,
             recipient_limits={"mx": 100, "submission": 1000, "submissions": 1000},
         )
 
