@@ -163,7 +163,7 @@ async def test_without_a_record_nothing_is_accepted() -> None:
 
 
 async def test_an_announced_and_an_actual_size_over_the_limit_are_refused() -> None:
-    desk = Desk(size_limit=52428800)
+    desk = Desk()
     client = desk.connect()
     await client.read()
     said = await client.say(b"EHLO c.example\r\nMAIL FROM:<a@b.example> SIZE=52428801\r\n")

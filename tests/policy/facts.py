@@ -31,6 +31,7 @@ from gatepost.policy.facts import (
 from gatepost.policy.limits import Charged, Limit, LimitLevel
 
 NOT_LISTED = Listing()
+NOTHING_PENDING = Pending()
 OWN_LIST = ListScope(True, domain=True)
 NOT_COUNTED = HarvestLevel(0, 0, counts=False)
 NO_WAIT = ArrivalWaits(0, 0)
@@ -139,7 +140,7 @@ def rcpt(
     sender: str = "bob@example.net",
     size: int | None = None,
     allowances: Any = (),
-    pending: Pending = Pending(),
+    pending: Any = NOTHING_PENDING,
     unseen: Any = (),
     recipient_levels: Any = (),
     rooms: Any = (),

@@ -26,16 +26,32 @@ from gatepost.policy.checks import (
     message_size,
     recipient_count,
     recipient_harvest,
+    recipient_rate,
     sender_local,
+    sender_rate,
     tls_required,
 )
 from gatepost.policy.engine import Policy
-from gatepost.policy.facts import ArrivalWaits, Facts, FromFacts, Listing, ListScope, Stage, Unavailable
+from gatepost.policy.facts import (
+    ArrivalWaits,
+    Facts,
+    FromFacts,
+    Listing,
+    ListScope,
+    ListStanding,
+    Pending,
+    Room,
+    Stage,
+    Unavailable,
+)
+from gatepost.policy.limits import Charged
 from gatepost.policy.registry import CHECKS
 from gatepost.policy.verdict import Decision, Verdict
 
 LOGIN = {"service": "submission", "login": "ada@example.org", "tls_version": "TLSv1.3"}
 SUBMISSION = {"service": "submission"}
+SPARE = f.level("recipients", 0, "500/1h", spare=499)
+FULL = f.level("messages", 60, "60/1h", subject="recipient")
 OURS = Verdict("helo.name", Reply(550, "5.7.1", "That name is ours"), "called as we are", later=True)
 
 
@@ -158,6 +174,32 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, service="mx", grant="ada@example.org"), ""),
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, service="lmtp"), ""),
     ("sender.local", Stage.MAIL, f.mail("", ours=False), ""),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("messages", 199),)), ""),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("messages", 199.5),)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("messages", 0), f.level("messages", 1000, "1000/1d"))), "defer 451 4.7.1"),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("recipients", 500, "500/1h"),)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, size=10**6, allowances=(f.level("octets", 0, "1MB/1h"),)), ""),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, size=10**6, allowances=(f.level("octets", 1, "1MB/1h"),)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, size=10**6 + 1, allowances=(f.level("octets", 0, "1MB/1h"),)), "reject 550 5.7.1"),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("new_recipients", 50, "50/1h"),)), ""),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("messages", 0, spare=200),)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, allowances=(SPARE,)), ""),
+    ("sender.rate", Stage.MAIL, f.mail(**LOGIN, allowances=Unavailable("x")), "defer 451 4.3.0"),
+    ("sender.rate", Stage.MAIL, f.mail(), ""),
+    ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, accepted=99, allowances=(f.level("recipients", 400, "500/1h"),)), ""),
+    ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, accepted=100, allowances=(f.level("recipients", 400, "500/1h"),)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, accepted=500, allowances=(f.level("recipients", 0, "500/1h"),)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, pending=Pending(refused=1), allowances=(SPARE,)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, unseen=("account",), allowances=(f.level("new_recipients", 49, "50/1h"),)), ""),
+    ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, unseen=("account",), pending=Pending(new={"account": 1}), allowances=(f.level("new_recipients", 49, "50/1h"),)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, unseen=(), pending=Pending(new={"account": 1}), allowances=(f.level("new_recipients", 50, "50/1h"),)), ""),
+    ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, unseen=Unavailable("x")), "defer 451 4.3.0"),
+    ("sender.rate", Stage.RCPT, f.rcpt("nobody@example.org", "unknown", **LOGIN, allowances=(f.level("recipients", 500, "500/1h"),)), ""),
+    ("sender.rate", Stage.MESSAGE, f.message(charged=Charged((f.level("messages", 200),))), ""),
+    ("sender.rate", Stage.MESSAGE, f.message(charged=Charged((f.level("messages", 200),), fits=False)), "defer 451 4.7.1"),
+    ("sender.rate", Stage.MESSAGE, f.message(octets=2 * 10**6, charged=Charged((f.level("octets", 0, "1MB/1h"),), fits=False)), "reject 550 5.7.1"),
+    ("sender.rate", Stage.MESSAGE, f.message(charged=Unavailable("x")), "defer 451 4.3.0"),
+    ("sender.rate", Stage.MESSAGE, f.message(header=f.header(received=101), charged=Charged((f.level("messages", 200),), fits=False)), ""),
     ("message.size", Stage.MAIL, f.mail(size=50 * 2**20), ""),
     ("message.size", Stage.MAIL, f.mail(size=50 * 2**20 + 1), "reject 552 5.3.4"),
     ("message.size", Stage.MESSAGE, f.message(octets=50 * 2**20 + 1), "reject 552 5.3.4"),
@@ -193,6 +235,21 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("recipient.count", Stage.RCPT, f.rcpt(accepted=100), "defer 452 4.5.3"),
     ("recipient.count", Stage.RCPT, f.rcpt(accepted=100, **LOGIN), ""),
     ("recipient.count", Stage.RCPT, f.rcpt(accepted=1000, **LOGIN), "defer 452 4.5.3"),
+    ("recipient.quota", Stage.RCPT, f.rcpt(rooms=(Room("ada@example.org", 999, 1000),)), ""),
+    ("recipient.quota", Stage.RCPT, f.rcpt(rooms=(Room("ada@example.org", 1000, 1000),)), "defer 452 4.2.2"),
+    ("recipient.quota", Stage.RCPT, f.rcpt(size=11, rooms=(Room("ada@example.org", 990, 1000),)), "defer 452 4.2.2"),
+    ("recipient.quota", Stage.RCPT, f.rcpt(size=10, rooms=(Room("ada@example.org", 990, 1000),)), ""),
+    ("recipient.quota", Stage.RCPT, f.rcpt(rooms=(Room("ada@example.org", 1000, 1000), Room("bob@example.org", 0, 1000))), ""),
+    ("recipient.quota", Stage.RCPT, f.rcpt(rooms=Unavailable("x")), ""),
+    ("recipient.list", Stage.RCPT, f.rcpt("team@example.org", "list", list_standing=ListStanding("team@example.org", "members", True, False)), ""),
+    ("recipient.list", Stage.RCPT, f.rcpt("team@example.org", "list", list_standing=ListStanding("team@example.org", "members", False, False)), "reject 550 5.7.2"),
+    ("recipient.list", Stage.RCPT, f.rcpt("team@example.org", "list", list_standing=ListStanding("team@example.org", "members", False, True)), ""),
+    ("recipient.list", Stage.RCPT, f.rcpt("team@example.org", "list", list_standing=ListStanding("team@example.org", "owners", True, False)), "reject 550 5.7.2"),
+    ("recipient.list", Stage.RCPT, f.rcpt("team@example.org", "list", list_standing=ListStanding("team@example.org", "owners", False, True)), ""),
+    ("recipient.list", Stage.RCPT, f.rcpt("team@example.org", "list", list_standing=ListStanding("team@example.org", "anyone", False, False)), ""),
+    ("recipient.list", Stage.RCPT, f.rcpt("team@example.org", "list", sender="", list_standing=ListStanding("team@example.org", "members", False, False)), ""),
+    ("recipient.list", Stage.RCPT, f.rcpt("team@example.org", "list", list_standing=Unavailable("x")), "defer 451 4.3.0"),
+    ("recipient.rate", Stage.RCPT, f.rcpt(recipient_levels=(FULL,)), ""),
     ("content.framing", Stage.MESSAGE, f.message(defects=("bare-lf",)), "reject 550 5.6.0"),
     ("content.framing", Stage.MESSAGE, f.message(), ""),
     ("content.lines", Stage.MESSAGE, f.message(longest_line=65537), "reject 554 5.6.0"),
@@ -272,6 +329,33 @@ SETTINGS: list[tuple[str, CheckSettings, Stage, Facts, str]] = [
     ("recipient.harvest", recipient_harvest.Settings(free=0), Stage.RCPT, f.rcpt("x@example.org", "unknown", harvest=f.harvest(1)), "slow"),
     ("recipient.harvest", recipient_harvest.Settings(share=90), Stage.RCPT, f.rcpt("x@example.org", "unknown", harvest=f.harvest(31, 10, is_full=True)), "slow"),
     ("message.size", message_size.Settings(limit=1000), Stage.MESSAGE, f.message(octets=1001), "reject 552 5.3.4"),
+    ("message.size", message_size.Settings(service={"submission": 2000}), Stage.MESSAGE, f.message(octets=2000, peer=LOGIN), ""),
+    ("message.size", message_size.Settings(service={"submission": 2000}), Stage.MESSAGE, f.message(octets=2001, peer=LOGIN), "reject 552 5.3.4"),
+    ("message.size", message_size.Settings(service={"submission": 2000}), Stage.MESSAGE, f.message(octets=2001), ""),
+    ("message.size", message_size.Settings(account={"ada@example.org": 9}), Stage.MAIL, f.mail(size=10, **LOGIN), "reject 552 5.3.4"),
+    ("message.size", message_size.Settings(account={"ada@example.org": 9}), Stage.MAIL, f.mail(size=10), ""),
+    ("message.size", message_size.Settings(limit=5, account={"ada@example.org": 9}), Stage.MAIL, f.mail(size=9, **LOGIN), ""),
+    ("message.size", message_size.Settings(limit=5, domain={"example.org": 9}), Stage.MAIL, f.mail(size=9), ""),
+    ("message.size", message_size.Settings(limit=5, domain={"example.org": 9}), Stage.MAIL, f.mail(size=10), "reject 552 5.3.4"),
+    ("message.size", message_size.Settings(limit=5, domain={"example.org": 9}), Stage.RCPT, f.rcpt(size=9), ""),
+    ("message.size", message_size.Settings(limit=5, domain={"example.org": 9}), Stage.RCPT, f.rcpt("x@far.example", "foreign", size=9, **LOGIN), "reject 552 5.3.4"),
+    ("message.size", message_size.Settings(limit=20, domain={"example.org": 9}), Stage.RCPT, f.rcpt(size=10), "reject 552 5.3.4"),
+    ("message.size", message_size.Settings(domain={"example.org": 20}, account={"ada@example.org": 9}), Stage.RCPT, f.rcpt(size=10, **LOGIN), "reject 552 5.3.4"),
+    ("message.size", message_size.Settings(limit=5, domain={"example.org": 9}), Stage.MESSAGE, f.message(octets=9), ""),
+    ("message.size", message_size.Settings(limit=5, domain={"example.org": 9}), Stage.MESSAGE, f.message("", ("ada@example.org", "x@far.example"), octets=9), "reject 552 5.3.4"),
+    ("sender.rate", sender_rate.Settings(action="reject"), Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("messages", 200),)), "reject 550 5.7.1"),
+    ("sender.rate", sender_rate.Settings(action="reject"), Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("messages", 0, spare=200),)), "defer 451 4.7.1"),
+    ("sender.rate", sender_rate.Settings(action="reject"), Stage.MAIL, f.mail(allowances=(f.level("messages", 200, subject="address"),)), "defer 451 4.7.1"),
+    ("sender.rate", sender_rate.Settings(action="hold"), Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("messages", 200),)), ""),
+    ("sender.rate", sender_rate.Settings(action="hold"), Stage.MAIL, f.mail(**LOGIN, allowances=(f.level("messages", 200, spare=200),)), "defer 451 4.7.1"),
+    ("sender.rate", sender_rate.Settings(action="hold"), Stage.MAIL, f.mail(**LOGIN, size=9, allowances=(f.level("octets", 0, "8/1h"),)), "reject 550 5.7.1"),
+    ("sender.rate", sender_rate.Settings(action="hold"), Stage.MAIL, f.mail(allowances=(f.level("messages", 200, subject="address"),)), "defer 451 4.7.1"),
+    ("sender.rate", sender_rate.Settings(action="hold"), Stage.MESSAGE, f.message(peer=LOGIN, charged=Charged((f.level("messages", 200),), fits=False, spare_fits=True)), "hold 250 2.0.0"),
+    ("sender.rate", sender_rate.Settings(action="hold"), Stage.MESSAGE, f.message(peer=LOGIN, charged=Charged((f.level("messages", 200),), fits=False)), "defer 451 4.7.1"),
+    ("recipient.rate", recipient_rate.Settings(mode="enforce"), Stage.RCPT, f.rcpt(recipient_levels=(FULL,)), "defer 450 4.2.1"),
+    ("recipient.rate", recipient_rate.Settings(mode="enforce"), Stage.RCPT, f.rcpt(recipient_levels=Unavailable("x")), ""),
+    ("recipient.rate", recipient_rate.Settings(mode="enforce"), Stage.MESSAGE, f.message(recipient_limits=(FULL.limit,), charged=Charged(full=(FULL,))), "defer 450 4.2.1"),
+    ("recipient.rate", recipient_rate.Settings(mode="enforce"), Stage.MESSAGE, f.message(recipient_limits=(FULL.limit, f.level("messages", 0, subject="recipient", of="bob@example.org").limit), charged=Charged(full=(FULL,))), ""),
     ("recipient.count", recipient_count.Settings(limit=150), Stage.RCPT, f.rcpt(accepted=150), "defer 452 4.5.3"),
     ("content.lines", content_lines.Settings(longest_line=2000), Stage.MESSAGE, f.message(longest_line=2001), "reject 554 5.6.0"),
     ("content.headers", content_headers.Settings(require_date=True), Stage.MESSAGE, f.message(header=f.header(counts={"from": 1})), "reject 554 5.6.0"),
@@ -317,6 +401,8 @@ def test_access_can_be_refused_without_a_word() -> None:
 def test_every_check_has_a_row_that_refuses_and_one_that_passes() -> None:
     for check in CHECKS:
         outcomes = {bool(expected) for name, _, _, expected in ROWS if name == check.name}
+        if set(check.defaults.values()) == {"off"}:  # it is its settings that make it run
+            outcomes |= {bool(expected) for name, *_, expected in SETTINGS if name == check.name}
         assert outcomes == {True, False}, check.name
 
 

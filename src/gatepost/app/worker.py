@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,8 @@ import structlog
 from gatepost.accounts.authentication import AT_ONCE, Authenticator
 from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account
+from gatepost.app.observation import Observation
+from gatepost.audit import metrics
 from gatepost.audit.event import Event
 from gatepost.audit.writer import AuditWriter
 from gatepost.config import Config
@@ -23,16 +26,18 @@ from gatepost.delivery.assembly import assemble
 from gatepost.delivery.loop import DeliveryLoop
 from gatepost.gate.door import Door
 from gatepost.gate.parts import GateParts
+from gatepost.gate.room import MaildropRoom
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.session import SmtpSession
 from gatepost.intake.settings import ListenerSettings
+from gatepost.mail.network import is_loopback
 from gatepost.net.clock import SystemClock, SystemIds
 from gatepost.net.connection import Connection, TlsForPeers
 from gatepost.net.connector import StreamConnector
-from gatepost.net.control import ControlServer
+from gatepost.net.control import ControlServer, ask
 from gatepost.net.dns.resolver import DnsResolver
 from gatepost.net.interfaces import own_endpoints
-from gatepost.net.listener import Listener, Served, serve
+from gatepost.net.listener import UNIX, Listener, Served, host_and_port, serve
 from gatepost.net.tls import ServerTls
 from gatepost.pickup.parts import PickupParts
 from gatepost.pickup.session import Pop3Session
@@ -47,6 +52,7 @@ from gatepost.store.data_folder import DataFolder
 from gatepost.store.lmdb.standing import LmdbStanding
 from gatepost.store.maildir.store import MaildirStore
 from gatepost.store.sqlite.accounts import SqliteAccounts
+from gatepost.store.sqlite.spool_held import release_held
 from gatepost.store.sqlite.spool_set import SpoolSet
 
 log = structlog.get_logger()
@@ -70,6 +76,7 @@ class Worker:
         tls: ServerTls | None,
     ) -> None:
         self._config = config
+        self._data = data
         self._sockets = sockets
         self._tls = tls
         self._clock = SystemClock()
@@ -78,7 +85,10 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_draining = False
         self._drained_by = self._patient_until = float("inf")
-        self._recorder = AuditWriter(data.audit, config.hostname, number, self._clock, self._ids)
+        self._writer = AuditWriter(data.audit, config.hostname, number, self._clock, self._ids)
+        metrics.fold(data.run / "metrics")
+        self._recorder = metrics.RecordingMetrics(self._writer, data.run / "metrics")
+        self._observation = Observation(config, data, self._recorder, self._clock)
         self._standing = LmdbStanding(data.standing, self._alert)
         self._accounts = SqliteAccounts(data.accounts)
         self._maildrops = MaildirStore(data.maildrops, host=config.hostname, clock=self._clock, quota=self._quota_of)
@@ -177,7 +187,10 @@ class Worker:
         tls = TlsForPeers(self._tls.context, self._tls.end_point_for) if self._tls else None
         for listener, sock in self._sockets.items():
             make = self._driver_of(listener)
-            if make is not None:
+            if listener.service == "admin":
+                context = None if self._is_on_loopback(listener) or tls is None else tls.context
+                self._tasks.append(loop.create_task(self._observation.serve(sock, context)))
+            elif make is not None:
                 self._served.append(await serve(sock, listener, make, tls, self._config.trusted))
 
     def _driver_of(self, listener: Listener) -> Callable[[Wire], SessionDriver] | None:
@@ -188,6 +201,10 @@ class Worker:
             settings = ListenerSettings(xclient=listener.xclient)
             return lambda wire: SmtpSession(wire, self._intake, settings)
         return None
+
+    @staticmethod
+    def _is_on_loopback(listener: Listener) -> bool:
+        return listener.address.startswith(UNIX) or is_loopback(host_and_port(listener.address)[0])
 
     def _connections(self) -> list[Connection]:
         return [connection for served in self._served for connection in served.connections]
@@ -238,13 +255,14 @@ class Worker:
         self._standing.close()
         self._threads.shutdown(wait=False)
         self._event("server", {"what": "worker stopped"})
-        self._recorder.close()
+        self._recorder.flush()
+        self._writer.close()
 
     async def _keep_house(self) -> None:
         """What is due now and then, and may be late."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2))
-            for work in (self._sweep, self._adopt, self._renew_certificates, self._door.keep):
+            for work in (self._observation.keep, self._sweep, self._adopt, self._renew_certificates, self._door.keep):
                 try:
                     await work()
                 except Exception:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.accounts.model import Account, Resolution
 from gatepost.accounts.port import AccountsError
-from gatepost.gate import gather_client, gather_commands
+from gatepost.gate import gather_authors, gather_client, gather_commands, gather_harvest, gather_rates, gather_recipient
 from gatepost.gate.later import is_later, then
 from gatepost.mail.network import prefix_of
 from gatepost.policy.checks import auth_attempts
@@ -105,20 +105,12 @@ def sender_allowed(session: GateSession, facts: MailFacts) -> Gathered:
         return True
     parts = session.parts
     if session.peer.user:
-        return _local_user_may_send(session, facts)
+        return gather_authors.local_user_may_use(session, facts.reverse_path)
     try:
         account = parts.directory.account(name)
         return _fact(account, lambda found: _may_send(session, found, facts))
     except AccountsError as error:
         return Unavailable(str(error))
-
-
-def _local_user_may_send(session: GateSession, facts: MailFacts) -> bool:
-    """A program of this machine (`gatepost sendmail`): its own user, and root as anybody of this machine's domains,
-    since cron and system programs speak for others."""
-    if session.peer.user == "root":
-        return session.parts.directory.is_ours(facts.reverse_path)
-    return str(facts.reverse_path).lower() == facts.session.login.lower()
 
 
 def _may_send(session: GateSession, account: Account | None, facts: MailFacts) -> Gathered:
@@ -135,7 +127,16 @@ GATHERERS: Final[Mapping[str, Callable[[Any, Any], Gathered]]] = {
     "attempts": attempts,
     "resolution": resolution,
     "sender_allowed": sender_allowed,
+    "allowances": gather_rates.allowances,
+    "unseen": gather_rates.unseen,
+    "recipient_levels": gather_rates.recipient_levels,
+    "rooms": gather_recipient.rooms,
+    "list_standing": gather_recipient.list_standing,
+    "charged": gather_rates.charged,
     "levels": gather_commands.command_levels,
     "scope": gather_commands.list_scope,
+    "harvest": gather_harvest.harvest,
+    "sender_is_ours": gather_authors.sender_is_ours,
+    "from_": gather_authors.from_,
 }
 """By the name of the field of the stage's facts."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.audit.event import RecordError
 from gatepost.gate.later import then
 from gatepost.gate.login import offered_mechanisms
 from gatepost.gate.penalty import wait_for
-from gatepost.gate.session import Decided
+from gatepost.gate.proof import note_held
+from gatepost.gate.session import Decided, GateSession
 from gatepost.intake.auth import AuthDialogue
 from gatepost.intake.lookup import expand, verify
 from gatepost.intake.settings import ListenerSettings
 from gatepost.intake.tls_memory import note_failure, offers_starttls
 from gatepost.intake.transaction import Transaction
 from gatepost.intake.xclient import client_after
-from gatepost.mail.address import parse_literal
+from gatepost.mail.address import Path, parse_literal
 from gatepost.mail.reply import Reply
-from gatepost.policy.checks import command_allowed
+from gatepost.policy.checks import command_allowed, message_size
 from gatepost.policy.checks.command_budget import LEAST_IDLE
 from gatepost.policy.facts import (
     CommandFacts,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
 ACCEPTED: Final = Reply(250, "2.0.0", "Message accepted")
 OK: Final = Reply(250, "2.0.0", "Ok")
+NO_LIMIT: Final = 1 << 62  # octets; the room of the spool is the limit then
 START_CONTENT: Final = Reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
 NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again later")
 SPOOL_FAILED: Final = Reply(451, "4.3.0", "The message could not be stored, try again later")
@@ -162,7 +164,7 @@ class Commands:
         return Offer(
             hostname=facts.hostname,
             lmtp=facts.service == "lmtp",
-            size_limit_octets=session.parts.size_limit,
+            size_limit_octets=size_limit(self._gate),
             starttls=session.wire.can_start_tls and self._tls_offered,
             auth=offered_mechanisms(self._gate),
             rcptmax=session.parts.recipient_limits.get(facts.service),
@@ -259,25 +261,30 @@ class Commands:
             smtputf8=command.smtputf8,
             size=command.size,
         )
-        return then(self._gate.decide(Stage.MAIL, facts), lambda decided: self._mailed(transaction, decided[0]))
+        return then(self._gate.decide(Stage.MAIL, facts), lambda decided: self._mailed(transaction, decided))
 
-    def _mailed(self, transaction: Transaction, decision: Decision) -> Any:
+    def _mailed(self, transaction: Transaction, decided: Decided) -> Any:
+        decision, facts = decided
         transaction.note(decision)
         if decision.verdict is not None:
             reply = decision.verdict.reply.with_id(transaction.id)
             return self._after(decision, self._recorded(transaction, reply))
+        transaction.ledger.begin(facts)
         self._transaction = transaction
         return self._after(decision, Reply(250, "2.1.0", "Sender ok"))
 
     def _rcpt(self, command: Rcpt) -> Any:
-        transaction = self._open()
+        transaction, mail = self._open(), self._session.protocol.mail
         facts = RcptFacts(
             session=self._gate.facts,
             reverse_path=transaction.reverse_path,
             forward_path=command.recipient.path,
-            smtputf8=bool(self._session.protocol.mail and self._session.protocol.mail.smtputf8),
+            smtputf8=bool(mail and mail.smtputf8),
+            size=mail.size if mail else None,
             accepted=len(transaction.recipients),
             carried=self._carried,
+            allowances=transaction.ledger.allowances,
+            pending=transaction.ledger.pending,
         )
         return then(self._gate.decide(Stage.RCPT, facts), self._rcpt_decided)
 
@@ -288,9 +295,11 @@ class Commands:
         if decision.verdict is not None:
             reply = decision.verdict.reply.with_id(transaction.id)
             transaction.refuse_recipient(facts.forward_path, decision, reply)
+            transaction.ledger.refuse(reply)
             return self._after(decision, reply)
         transaction.note(decision)
         transaction.add_recipient(facts.forward_path, str(facts.resolution))
+        transaction.ledger.accept(facts)
         self._idle = 0
         return self._after(decision, Reply(250, "2.1.5", "Recipient ok"))
 
@@ -311,8 +320,8 @@ class Commands:
         """Content of the transaction follows; a later chunk goes on where the one before ended."""
         transaction = self._open()
         if transaction.content is None:
-            parts = self._session.parts
-            transaction.begin_content(parts.spool.new_content(), parts.size_limit)
+            limit = size_limit(self._gate, transaction.recipients) or NO_LIMIT
+            transaction.begin_content(self._session.parts.spool.new_content(), limit)
 
     def content(self, octets: bytes) -> None:
         """A piece of content arrived."""
@@ -336,31 +345,43 @@ class Commands:
         decision, facts = decided
         assert isinstance(facts, MessageFacts)
         transaction.note(decision)
+        transaction.ledger.whole(facts)
         verdict = decision.verdict
-        if verdict is not None or (transaction.content is not None and transaction.content.is_full):
+        hold = verdict if verdict is not None and verdict.action == "hold" else None
+        if verdict is not hold or (transaction.content is not None and transaction.content.is_full):
             content.discard()
-            reply = (verdict.reply if verdict else NO_ROOM).with_id(transaction.id)
+            reply = (verdict.reply if verdict and not hold else NO_ROOM).with_id(transaction.id)
             self._transaction = None
+            transaction.ledger.end(reply)
             reply = self._recorded(transaction, reply, octets=facts.octets)
             if verdict is not None and verdict.close:
                 self._session.end_after_answer()
             return reply
-        return self._keep(transaction, content, facts)
+        return self._keep(transaction, content, facts, hold)
 
-    async def _keep(self, transaction: Transaction, content: Content, facts: MessageFacts) -> Reply:
+    async def _keep(
+        self, transaction: Transaction, content: Content, facts: MessageFacts, hold: Verdict | None
+    ) -> Reply:
         """The promise: 250 only when the entry is on stable storage and its event is written."""
         parts, service = self._session.parts, facts.session.service
         name_address = service in ("mx", "lmtp") or parts.settings.received_address
         envelope = self._session.protocol.envelope
-        entry = transaction.entry(envelope, facts, content, name_address=name_address)
+        entry = transaction.entry(envelope, facts, content, name_address=name_address, hold=hold)
         self._transaction = None
         self.is_keeping = True
         try:
-            return await self._kept(transaction, entry, content)
+            reply = await self._kept(transaction, entry, content, hold.reply if hold else ACCEPTED)
         finally:
             self.is_keeping = False
+        if not reply.is_positive:
+            transaction.ledger.end(reply)
+            return reply
+        await transaction.ledger.taken()
+        if hold is not None:
+            await note_held(self._gate, entry.login)
+        return reply
 
-    async def _kept(self, transaction: Transaction, entry: NewEntry, content: Content) -> Reply:
+    async def _kept(self, transaction: Transaction, entry: NewEntry, content: Content, kept: Reply) -> Reply:
         parts, octets = self._session.parts, transaction.octets
         try:
             await parts.spool.add(entry, content)
@@ -370,7 +391,7 @@ class Commands:
         except SpoolError:
             content.discard()
             return self._recorded(transaction, SPOOL_FAILED.with_id(transaction.id), octets=octets)
-        reply = self._recorded(transaction, ACCEPTED.with_id(transaction.id), octets=octets)
+        reply = self._recorded(transaction, kept.with_id(transaction.id), octets=octets)
         if reply.code == 421:
             # Not answered 250, so the peer keeps it and tries again; ours would be a second copy.
             await parts.spool.change(entry.id, "drop", parts.gate.clock.unix())
@@ -393,6 +414,7 @@ class Commands:
         if transaction is not None:
             if transaction.content is not None:
                 transaction.content.discard()
+            transaction.ledger.end(None)
             self._gate.record(transaction.event(None, ended=how))
 
     def _open(self) -> Transaction:
@@ -435,6 +457,15 @@ class Commands:
             return self._after(decision, reply)
 
         return then(self._gate.decide(Stage.COMMAND, facts), decided)
+
+
+def size_limit(gate: GateSession, recipients: Iterable[Path] | None = None) -> int:
+    """Octets that this peer may send to all of `recipients`, to anybody at all for None; 0 where there is no limit."""
+    settings = gate.parts.policy.settings_of(message_size.CHECK)
+    assert isinstance(settings, message_size.Settings)
+    if message_size.CHECK.mode_for(gate.facts.service, settings) != "enforce":
+        return 0
+    return settings.at_most(gate.facts) if recipients is None else settings.for_recipients(gate.facts, recipients)
 
 
 def is_host_name(name: str) -> bool:
