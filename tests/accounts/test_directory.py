@@ -211,6 +211,23 @@ async def test_the_bounces_of_a_list_without_owner_go_to_the_postmaster_of_its_d
     assert ends(targets) == [("remote", "eve@far.example", "postmaster@example.org")]
 
 
+async def test_a_bounce_to_a_list_goes_to_its_owners_and_not_to_its_members() -> None:
+    """A bounce that went to the members told them all what had failed for one of them."""
+    store = MemoryAccounts(
+        Account("ada@example.org"),
+        Account("bob@example.org"),
+        MailingList("team@example.org", ("ada@example.org", "eve@far.example"), ("bob@example.org", "zoe@far.example")),
+        MailingList("orphan@example.org", ("ada@example.org",), ()),
+        Alias("all@example.org", ("ada@example.org", "team@example.org")),
+    )
+    targets = await now(directory(store).expand(path("team@example.org"), is_notice=True))
+    assert ends(targets) == [("maildrop", "bob@example.org", None), ("remote", "zoe@far.example", None)]
+    orphan = await now(directory(store, Path("ada", "example.org")).expand(path("orphan@example.org"), is_notice=True))
+    assert ends(orphan) == [("maildrop", "ada@example.org", None)]
+    behind = await now(directory(store).expand(path("all@example.org"), is_notice=True))
+    assert [end[1] for end in ends(behind)] == ["ada@example.org", "bob@example.org", "zoe@far.example"]
+
+
 async def test_an_endless_expansion_ends_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gatepost.accounts.directory.MAX_EXPANDED", 50)
     store = MemoryAccounts(MailingList("big@example.org", tuple(f"m{n}@far.example" for n in range(51)), ()))

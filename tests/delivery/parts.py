@@ -65,13 +65,16 @@ class Book:
         self.ours = ours
         self.book = book or {}
         self.error: Exception | None = None
+        self.notices: list[str] = []
 
     def resolve(self, path: Path) -> Resolution:
         if str(path) in self.book:
             return Resolution("account", str(path))
         return Resolution("unknown" if path.domain in self.ours else "foreign", str(path))
 
-    def expand(self, path: Path) -> list[Target] | Awaitable[list[Target]]:
+    def expand(self, path: Path, *, is_notice: bool = False) -> list[Target] | Awaitable[list[Target]]:
+        if is_notice:
+            self.notices.append(str(path))
         if self.error is not None:
             raise self.error
         if str(path) in self.book:

@@ -77,15 +77,16 @@ class Directory:
         """
         return self._answer(self._resolution(path))
 
-    def expand(self, path: Path) -> list[Target] | Awaitable[list[Target]]:
+    def expand(self, path: Path, *, is_notice: bool = False) -> list[Target] | Awaitable[list[Target]]:
         """Where mail for `path` goes in the end: aliases and lists are followed, each target comes once.
 
         A list's members get mail whose reverse_path is the list's first owner, or postmaster of its domain when it has
-        none; mail whose own reverse-path is null keeps that (the caller sees to it). A role address without a
+        none; mail whose own reverse-path is null (`is_notice`) is a bounce or the like: a list's owners get it instead
+        of the members, and it keeps its reverse-path. A role address without a
         `postmaster` setting, or with one that leads nowhere, is kept "aside". An alias or list that names an address
         of ours that does not exist gives an "unknown" target. Empty: `path` is unknown itself, or a ring of aliases.
         """
-        return self._answer(self._expansion(path))
+        return self._answer(self._expansion(path, is_notice))
 
     def entry(self, path: Path) -> tuple[Resolution, Found | None] | Awaitable[tuple[Resolution, Found | None]]:
         """What `path` means as a recipient, and the account, alias or list itself, where there is one."""
@@ -190,7 +191,7 @@ class Directory:
             found = yield user
         return found
 
-    def _expansion(self, path: Path) -> Steps[list[Target]]:
+    def _expansion(self, path: Path, is_notice: bool) -> Steps[list[Target]]:
         targets: dict[tuple[str, str], Target] = {}
         seen: set[str] = set()
         waiting: list[tuple[Path, Path | None, tuple[str, ...]]] = [(path, None, ())]
@@ -206,9 +207,12 @@ class Directory:
             if len(seen) > MAX_EXPANDED:
                 raise AccountsError(f"{path} stands for more than {MAX_EXPANDED} addresses; look for a list in a list")
             if isinstance(found, Alias | MailingList):
-                if isinstance(found, MailingList):
-                    reverse_path = self._owner_of(found)
-                names = found.members if isinstance(found, MailingList) else found.targets
+                if isinstance(found, Alias):
+                    names = found.targets
+                elif is_notice:
+                    names = found.owners or (str(self._owner_of(found)),)
+                else:
+                    names, reverse_path = found.members, self._owner_of(found)
                 waiting += [(_stored(name, key), reverse_path, (*via, key)) for name in reversed(names)]
             elif resolution.kind == "role" and self.postmaster and self._postmaster_key != key:
                 waiting.append((self.postmaster, reverse_path, (*via, key)))

@@ -25,7 +25,7 @@ class Addresses(Protocol):
     """What delivery asks of `accounts.directory.Directory`."""
 
     def resolve(self, path: Path) -> Resolution | Awaitable[Resolution]: ...
-    def expand(self, path: Path) -> list[Target] | Awaitable[list[Target]]: ...
+    def expand(self, path: Path, *, is_notice: bool = False) -> list[Target] | Awaitable[list[Target]]: ...
 
 
 class LocalDelivery:
@@ -63,7 +63,7 @@ class LocalDelivery:
     ) -> Outcome:
         path = recipient.recipient.path
         try:
-            found = self._addresses.expand(path)
+            found = self._addresses.expand(path, is_notice=entry.envelope.reverse_path.is_null)
             targets = await found if isawaitable(found) else found
         except AccountsError as error:
             return _deferred(recipient, Reply(451, "4.3.0", f"the accounts cannot be read: {error}"))
