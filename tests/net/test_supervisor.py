@@ -65,8 +65,7 @@ def test_a_reload_cuts_no_connection_and_new_ones_meet_the_new_configuration(tmp
         assert {talk.who()[0] for talk in old} == {"one"}, "a connection from before the reload goes on undisturbed"
         former = server.status()["draining"]
         assert former
-        for talk in old:
-            talk.close()
+        server.forget()
         eventually(lambda: not server.status()["draining"])
         assert not is_alive(former[0])
 

@@ -23,12 +23,11 @@ import structlog
 
 from gatepost.net import worker_process
 from gatepost.net.leader_seat import LeaderLimits, Seat, State
-from gatepost.net.listener import ListenError, bind
-from gatepost.net.listening import address_of
+from gatepost.net.leader_sockets import take_sockets
+from gatepost.net.listener import ListenError
 from gatepost.net.process_link import (
     Alive,
     Begin,
-    Bound,
     Drain,
     Failed,
     Gone,
@@ -82,7 +81,7 @@ def serve_generation(channel: socket.socket, load: Callable[[], Generation], lim
     try:
         begin = _first(channel)
         generation = load()
-        sockets = _sockets(channel, begin, generation.places)
+        sockets = take_sockets(channel, begin.sockets, generation.places)
     except Gone:
         return 1
     except (CannotServe, ListenError) as error:
@@ -101,39 +100,6 @@ def _first(channel: socket.socket) -> Begin:
     message, _ = received
     assert isinstance(message, Begin)
     return message
-
-
-def _sockets(channel: socket.socket, begin: Begin, places: Mapping[str, str]) -> dict[str, socket.socket]:
-    """The socket of each place: inherited, or bound now and given to the supervisor for those that come after."""
-    inherited = {key: socket.socket(fileno=descriptor) for key, descriptor in begin.sockets.items()}
-    for sock in inherited.values():
-        sock.set_inheritable(False)
-        sock.setblocking(False)
-    found, problems = {}, []
-    for key, address in places.items():
-        if key in inherited:
-            found[key] = inherited.pop(key)
-            continue
-        try:
-            sock = found[key] = bind(address)
-        except ListenError as error:
-            problems.append(f"{error}{_our_own(address, inherited)}")
-            continue
-        sock.set_inheritable(False)
-        if not send(channel, Bound(key), [sock.fileno()]):
-            raise Gone
-    for sock in inherited.values():
-        sock.close()
-    if problems:
-        raise CannotServe("\n".join(problems))
-    return found
-
-
-def _our_own(address: str, inherited: Mapping[str, socket.socket]) -> str:
-    """A hint where the address may be taken by a listener of this server, which it gives up only afterwards."""
-    port = address.rpartition(":")[2]
-    ours = [taken for sock in inherited.values() if (taken := address_of(sock)).endswith(f":{port}")]
-    return f" (this server itself listens on {', '.join(ours)} until then: restart it for this change)" if ours else ""
 
 
 class Leader:
@@ -161,6 +127,7 @@ class Leader:
         self._is_draining = False
         self._untold: list[Tell] = []
         self._told_alive_at = 0.0
+        self._told_workers: dict[int, int] = {}
         self._turned_at = time.monotonic()
 
     def run(self) -> int:
@@ -206,9 +173,16 @@ class Leader:
         if not self._is_ready and all(seat.state is State.SERVING for seat in self._seats):
             self._is_ready = True
             send(self._channel, Ready(tuple(self._sockets), tuple(seat.number for seat in self._seats)))
-        if now - self._told_alive_at >= self._limits.alive:
+        self._tell_alive(now)
+
+    def _tell_alive(self, now: float) -> None:
+        workers = {seat.number: seat.pid for seat in self._seats if seat.pid}
+        is_due = now - self._told_alive_at >= self._limits.alive
+        if is_due or workers != self._told_workers:
+            self._told_workers = workers
+            send(self._channel, Alive(workers))
+        if is_due:
             self._told_alive_at = now
-            send(self._channel, Alive({seat.number: seat.pid for seat in self._seats if seat.pid}))
             self._look()
 
     def _look(self) -> None:

@@ -119,7 +119,7 @@ class Supervisor:
             closed = self._sockets.keep(new.ready.result().keys)
             for old in olds:
                 old.drain(self._limits.hand_over)
-            log.info("serving", listeners=self._listeners(), closed=closed)
+            log.info("serving", listeners=", ".join(self._listeners().values()), closed=", ".join(closed))
 
     async def _started(self) -> Generation:
         taken = [number for generation in self._generations for number in generation.workers]
