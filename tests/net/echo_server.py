@@ -3,7 +3,8 @@
     python -m tests.net.echo_server serve FOLDER     a supervisor, until a signal
     python -m tests.net.echo_server lead FOLDER N    its leader
 
-FOLDER/settings.json: {"places": {key: address}, "workers": 2, "broken": "", "worker_fails": false, "version": "a"}.
+FOLDER/settings.json: {"places": {key: address}, "workers": 2, "broken": "", "worker_fails": false, "version": "a",
+"starts_in": 0}.
 Lines: "who" answers version, number and process; "die" ends the worker, "hang" stops its event loop.
 """
 
@@ -71,6 +72,7 @@ class EchoBody:
         self._patience_ends = self._ends = float("inf")
 
     async def start(self) -> None:
+        await asyncio.sleep(float(settings(self._folder).get("starts_in", 0)))
         for sock in self._sockets.values():
             self._servers.append(await asyncio.start_server(self._session, sock=sock))
 

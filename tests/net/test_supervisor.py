@@ -141,6 +141,14 @@ def test_what_prevents_the_start_is_told_and_the_status_is_1(tmp_path: Path) -> 
         server.forget()
 
 
+def test_a_server_that_is_still_starting_can_be_stopped(tmp_path: Path) -> None:
+    server = Server(tmp_path, starts_in=600)
+    eventually((tmp_path / "supervisor.sock").exists)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.exit_status() == 0
+    assert server.said() == ""
+
+
 def test_a_reload_binds_a_new_listener_and_closes_one_that_is_gone(tmp_path: Path) -> None:
     with serving(tmp_path, places={"a": f"{LOOPBACK}:0", "b": f"unix:{tmp_path}/b.sock"}) as server:
         assert (tmp_path / "b.sock").exists()
