@@ -58,7 +58,7 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
         main(shlex.split(command)[1:])
     monkeypatch.undo()
     code = ended.value.code
-    octets = printed.buffer.getvalue()  # type: ignore[attr-defined]
+    octets = printed.buffer.getvalue()
     return code if isinstance(code, int) else 1, octets.decode()
 
 
