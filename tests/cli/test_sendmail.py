@@ -65,6 +65,7 @@ def test_what_programs_say_to_sendmail_is_understood(line: str, expected: Words)
         ("-bd -q30m", 'the server is started with "gatepost serve"'),
         ("-q", "gatepost queue retry --all"),
         ("-bz", "-bz: there is no such mode"),
+        ("-b ", "-b: there is no such mode"),
         ("-Z a", "-Z: sendmail has no such option here"),
         ("--turbo a", "takes single letters"),
         ("-f", "-f needs a value behind it"),

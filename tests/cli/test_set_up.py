@@ -170,6 +170,6 @@ def test_policy_list_shows_each_check_with_the_modes_of_this_configuration(gatep
     assert set(found) == {check.name for check in CHECKS}
     assert found["helo.name"]["modes"]["mx"] == "shadow"
     assert found["helo.name"]["modes"]["submission"] == "off"
-    assert found["message.size"]["settings"] == {"limit": 2**20}
+    assert found["message.size"]["settings"]["limit"] == 2**20
     assert found["relay"]["optional"] is False
     assert "shadow: mx, lmtp" in gatepost("policy", "list").out

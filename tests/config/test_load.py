@@ -10,15 +10,24 @@ import pytest
 from tests.config.files import GOOD, TOP, loaded, written
 
 from gatepost.accounts.model import Domain
+from gatepost.config.declared import model_of
 from gatepost.config.locate import find_config, locate
-from gatepost.config.policy import LATER, model_of
+from gatepost.config.policy import LATER
 from gatepost.config.problem import ConfigError
 from gatepost.config.schema import TABLES, UNBUILT, Top
 from gatepost.delivery.settings import HopUrl, Route, Smarthost
 from gatepost.mail.address import Path as MailPath
 from gatepost.mail.units import Quota
 from gatepost.net.listener import Listener
-from gatepost.policy.checks import auth_attempts, client_connections, message_size, recipient_count, tls_required
+from gatepost.policy.checks import (
+    auth_attempts,
+    client_connections,
+    message_size,
+    recipient_count,
+    sender_rate,
+    tls_required,
+)
+from gatepost.policy.limits import OwnAllowance
 from gatepost.policy.registry import CHECKS
 
 EVERYTHING = """\
@@ -72,6 +81,8 @@ recipients = 200
 connections = { total = 100, per_address = 5 }
 spool = "30GB"
 free_disk = "1GiB"
+[limits.account]
+recipients = ["50/1h", "200/1d"]
 
 [policy."client.connections"]
 per_prefix = 9
@@ -82,6 +93,10 @@ mode = "shadow"
 services = ["submission", "pop3"]
 per_account = "5/10m"
 [policy.relay]
+[policy."sender.rate".accounts]
+"News@example.org" = { messages = ["9/1h"], octets = ["1GB/1d"] }
+[policy."message.size".domain]
+"Bücher.example" = "1MB"
 
 [delivery]
 lifetime = "3d"
@@ -138,7 +153,13 @@ def test_every_setting_reaches_the_part_that_it_is_for(tmp_path: Path, monkeypat
     }
     assert "10.1.2.3" in config.relay_networks
     assert config.policy == {
-        "message.size": message_size.Settings(limit=10_000_000),
+        "message.size": message_size.Settings(limit=10_000_000, domain={"xn--bcher-kva.example": 1_000_000}),
+        "sender.rate": sender_rate.Settings(
+            account=msgspec.structs.replace(
+                sender_rate.Settings().account, recipients=(Quota(50, 3600), Quota(200, 86400))
+            ),
+            accounts={"news@example.org": OwnAllowance(messages=(Quota(9, 3600),), octets=(Quota(10**9, 86400),))},
+        ),
         "recipient.count": recipient_count.Settings(limit=200),
         "client.connections": client_connections.Settings(total=100, per_address=5, per_prefix=9),
         "tls.required": tls_required.Settings(networks=("192.0.2.7/32",)),

@@ -26,7 +26,7 @@ from gatepost.config.listen import SERVICES, UNBUILT_SERVICES
 from gatepost.config.model import Config
 from gatepost.config.policy import LATER
 from gatepost.config.schema import ARRAYS, NAMED, TABLES, UNBUILT, Table, Top
-from gatepost.config.tables import _model_in
+from gatepost.config.tables import model_in
 from gatepost.mail import address as address_limits
 from gatepost.mail import reply as reply_limits
 from gatepost.policy.check import CheckSettings
@@ -55,7 +55,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> set[str]:
     """Dotted; a list of tables has a section of its own."""
     found: set[str] = set()
     for name, field in model.model_fields.items():
-        inner = _model_in(field.annotation)
+        inner = model_in(field.annotation)
         if inner is None:
             found.add(prefix + name)
         elif isinstance(field.annotation, type) and issubclass(inner, field.annotation):
@@ -70,7 +70,7 @@ def sections_of_the_schema() -> dict[str, type[Table]]:
     for name, model in TABLES.items():
         found[f"`[{name}]`"] = model
         for key, field in model.model_fields.items():
-            inner = _model_in(field.annotation)
+            inner = model_in(field.annotation)
             if inner is not None and field.annotation is not inner:
                 assert issubclass(inner, Table)
                 found[f"`[[{name}.{key}]]`"] = inner

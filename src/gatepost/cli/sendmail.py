@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 app = single()
 
 TIMEOUT_SECONDS = 300.0
+GREETING_SECONDS = 60.0  # the server is on this machine; cron's jobs wait for us
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -156,7 +157,9 @@ def _server(path: Path, hostname: str) -> Iterator[smtplib.SMTP]:
     client = smtplib.SMTP(local_hostname=hostname, timeout=TIMEOUT_SECONDS)
     try:
         client.sock = _connected(path)
+        client.sock.settimeout(GREETING_SECONDS)
         code, text = client.getreply()
+        client.sock.settimeout(TIMEOUT_SECONDS)
         if code != 220:
             raise SendmailError(f"the server does not take mail now: {_shown(code, text)}", TEMPORARY)
         yield client

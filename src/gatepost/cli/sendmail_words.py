@@ -99,9 +99,9 @@ def _next(waiting: list[str], option: str) -> str:
 
 
 def _mode(text: str, words: Words) -> None:
-    mode = _MODES.get(text[0])
+    mode = _MODES.get(text[:1])
     if mode is None or " " in mode:
-        raise SendmailError(f"-b{text[0]}: {mode or 'there is no such mode'}", USAGE)
+        raise SendmailError(f"-b{text[:1]}: {mode or 'there is no such mode'}", USAGE)
     words.mode = mode
 
 

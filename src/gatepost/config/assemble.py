@@ -14,6 +14,7 @@ import msgspec
 
 from gatepost.accounts.model import Domain
 from gatepost.audit.settings import AuditSettings
+from gatepost.config.declared import struct_of
 from gatepost.config.model import Config
 from gatepost.config.problem import Problems
 from gatepost.config.schema import Admin, Audit, Delivery, Dns, Limits, Relay, Submission, Tls
@@ -27,7 +28,7 @@ from gatepost.net.dns.settings import DnsSettings
 from gatepost.net.listener import Listener
 from gatepost.net.tls import TlsSettings
 from gatepost.policy.check import CheckSettings
-from gatepost.policy.checks import client_connections, message_size, recipient_count
+from gatepost.policy.checks import client_connections, message_size, recipient_count, sender_rate
 from gatepost.spool.settings import SpoolSettings
 
 
@@ -96,6 +97,10 @@ def _policy(tables: Mapping[str, CheckSettings], limits: Limits) -> dict[str, Ch
     ):
         if values:
             settings[check.name] = msgspec.structs.replace(settings.get(check.name, check.settings), **values)
+    if limits.account.model_fields_set:
+        rates = settings.get(sender_rate.NAME, sender_rate.CHECK.settings)
+        assert isinstance(rates, sender_rate.Settings)
+        settings[sender_rate.NAME] = msgspec.structs.replace(rates, account=struct_of(limits.account, rates.account))
     return settings
 
 

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import types
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
-import msgspec
-from pydantic import BaseModel, PlainValidator, create_model
-
-from gatepost.accounts.addresses import key_of
-from gatepost.config.access import AccessText
-from gatepost.config.hosts import NetworkText, read_mailbox, read_network
+from gatepost.config.declared import model_of, struct_of
 from gatepost.config.problem import Location, Problems, Wrong, show
-from gatepost.config.schema import POLICY, Table
+from gatepost.config.schema import POLICY
 from gatepost.config.tables import read_table
-from gatepost.config.texts import (
-    Count,
-    DurationText,
-    RateText,
-    SizeText,
-    Switch,
-    choice,
-    counted,
-    read_text,
-)
-from gatepost.mail.units import Quota
 from gatepost.policy.check import Check, CheckSettings
-from gatepost.policy.checks.command_allowed import WHO
 from gatepost.policy.facts import Stage
 from gatepost.policy.registry import CHECKS
 
@@ -43,26 +24,6 @@ LATER: Final = frozenset({
 }) - BY_NAME.keys()  # fmt: skip
 """Checks that the manual of a later version describes."""
 _SEEN_BY_POP3: Final = frozenset({Stage.CONNECT, Stage.AUTH})
-
-
-def _read_who(value: object) -> str:
-    """A word of `WHO`, or a network in its normal form."""
-    if value in WHO:
-        return str(value)
-    try:
-        return read_network(value)
-    except Wrong:
-        return choice(WHO)(value)  # which says what is allowed
-
-
-def _read_address(value: object) -> str:
-    """An address as a key."""
-    return key_of(read_mailbox(value))
-
-
-_UNITS: Final[Mapping[str, Any]] = {"duration": DurationText, "size": SizeText, "network": NetworkText,
-    "access": AccessText, "address": Annotated[str, PlainValidator(_read_address)], "who": Annotated[str, PlainValidator(_read_who)],
-}  # fmt: skip
 
 
 def read_policy(document: object, problems: Problems) -> dict[str, CheckSettings]:
@@ -111,7 +72,8 @@ def _settings(check: Check, value: object, at: Location, problems: Problems) -> 
     table = read_table(model_of(type(check.settings)), value, at, problems)
     if table is None:
         return None
-    given = {name: _frozen(getattr(table, name)) for name in table.model_fields_set}
+    settings = struct_of(table, check.settings)
+    given = {name: getattr(settings, name) for name in table.model_fields_set}
     before = len(problems.errors)
     if not check.optional:
         for key in ("mode", "services"):
@@ -127,46 +89,4 @@ def _settings(check: Check, value: object, at: Location, problems: Problems) -> 
                 problems.error(
                     (*at, "services", place), f"{check.name} has nothing to decide on {service}", "remove it"
                 )
-    return msgspec.structs.replace(check.settings, **given) if len(problems.errors) == before else None
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
-
-
-@cache
-def model_of(settings: type[msgspec.Struct]) -> type[BaseModel]:
-    """The model of a settings value: the same keys, written as an administrator writes them."""
-    hints = get_type_hints(settings, include_extras=True)
-    fields: dict[str, Any] = {name: (_typed(hint), None) for name, hint in hints.items()}
-    return create_model(f"{settings.__module__.rpartition('.')[2]}.{settings.__name__}", __base__=Table, **fields)
-
-
-def _typed(hint: Any) -> Any:
-    """The type that reads what `hint` declares. Raises TypeError for one that nobody can write in TOML."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _annotated(*arguments)
-    if origin is Literal:
-        return Annotated[str, PlainValidator(choice(arguments))]
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        return list[_typed(arguments[0])]  # type: ignore[misc]
-    if origin in (Union, types.UnionType) and type(None) in arguments:
-        return _typed(next(argument for argument in arguments if argument is not type(None)))  # TOML has no null
-    plain = {bool: Switch, int: Count, Quota: RateText, str: Annotated[str, PlainValidator(_read_text)]}
-    if hint not in plain:
-        raise TypeError(f"{hint} has no form in the configuration; see gatepost.mail.units for those that have")
-    return plain[hint]
-
-
-def _annotated(hint: Any, *extras: Any) -> Any:
-    for extra in extras:
-        if isinstance(extra, str) and extra in _UNITS:
-            return _UNITS[extra]
-        if isinstance(extra, msgspec.Meta) and hint is int and extra.ge is not None:
-            return Annotated[int, PlainValidator(counted(int(extra.ge)))]
-    return _typed(hint)
-
-
-def _read_text(value: object) -> str:
-    return read_text(value, "write a text in quotes")
+    return settings if len(problems.errors) == before else None

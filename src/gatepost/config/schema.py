@@ -8,11 +8,12 @@ Not here: what several keys mean together (`config.checked`), and the tables of 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator
 
 from gatepost.audit.settings import AuditSettings
+from gatepost.config.declared import model_of
 from gatepost.config.files import FileName, Secret, read_secret
 from gatepost.config.hosts import (
     HostnameText,
@@ -26,19 +27,15 @@ from gatepost.config.hosts import (
 )
 from gatepost.config.listen import SERVICES, UNBUILT_SERVICES, Address, read_address
 from gatepost.config.locate import DATA
+from gatepost.config.table import Table
 from gatepost.config.texts import Count, DurationText, SizeText, Switch, choice, counted
 from gatepost.delivery.settings import HopUrl
 from gatepost.mail.address import Path as MailPath
+from gatepost.policy.limits import Allowance
 
 MAX_WORKERS: Final = 256
 LEAST_RECIPIENTS: Final = 100  # RFC 5321 §4.5.3.1.8
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-
-
-class Table(BaseModel):
-    """What all tables have in common: unknown keys are errors, and nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Top(Table):
@@ -47,8 +44,8 @@ class Top(Table):
     hostname: HostnameText
     data: FileName = DATA
     user: UserText = ""
-    trusted: Annotated[list[NetworkText], AfterValidator(no_strangers("their hosts could pose as others"))] = list(
-        LOOPBACK
+    trusted: Annotated[list[NetworkText], AfterValidator(no_strangers("their hosts could pose as others"))] = Field(
+        default_factory=lambda: list(LOOPBACK)
     )
     postmaster: Annotated[MailPath | None, PlainValidator(read_mailbox)] = None
     workers: Annotated[int, PlainValidator(counted(1, MAX_WORKERS))] = 0
@@ -75,7 +72,7 @@ class Tls(Table):
 
     certificate: FileName = Path()
     key: FileName = Path()
-    sni: list[CertificateTable] = []
+    sni: list[CertificateTable] = Field(default_factory=list)
 
 
 class DomainTable(Table):
@@ -87,7 +84,9 @@ class DomainTable(Table):
 class Relay(Table):
     """`[relay]`"""
 
-    networks: Annotated[list[NetworkText], AfterValidator(no_strangers("this would be an open relay"))] = []
+    networks: Annotated[list[NetworkText], AfterValidator(no_strangers("this would be an open relay"))] = Field(
+        default_factory=list
+    )
     smarthost: Annotated[HopUrl | None, PlainValidator(next_hop(("smtp", "smtps"), login=True))] = None
     smarthost_password: Annotated[Secret | None, PlainValidator(read_secret)] = None
 
@@ -107,14 +106,21 @@ class Connections(Table):
     per_prefix: Count | None = None
 
 
+if TYPE_CHECKING:
+    AccountAllowance = Table
+else:
+    AccountAllowance = model_of(Allowance)  # `[limits.account]`, with the keys that `sender.rate` declares
+
+
 class Limits(Table):
-    """`[limits]`: the short way to the settings of three checks, and the room that the spool may take."""
+    """`[limits]`: the short way to the settings of four checks, and the room that the spool may take."""
 
     message_size: SizeText | None = None
     recipients: Annotated[
         int | None, PlainValidator(counted(LEAST_RECIPIENTS, why="; RFC 5321 allows no lower limit"))
     ] = None
     connections: Connections = Connections()
+    account: AccountAllowance = AccountAllowance()
     spool: SizeText | None = None
     free_disk: SizeText | None = None
 
@@ -134,7 +140,7 @@ class Delivery(Table):
     first_retry: DurationText | None = None
     longest_retry: DurationText | None = None
     delay_notice: DurationText | None = None
-    source: list[IpText] = []
+    source: list[IpText] = Field(default_factory=list)
     ipv6: Switch = True
     private: Switch = False
     connections: DeliveryConnections = DeliveryConnections()
@@ -143,7 +149,7 @@ class Delivery(Table):
 class Dns(Table):
     """`[dns]`"""
 
-    resolvers: list[ResolverText] = []
+    resolvers: list[ResolverText] = Field(default_factory=list)
     validating: Switch = False
     timeout: DurationText | None = None
 
@@ -176,7 +182,7 @@ NAMED: Final[dict[str, type[Table]]] = {"domain": DomainTable, "route": RouteTab
 """Tables of tables, one for each domain."""
 POLICY: Final = "policy"
 UNBUILT: Final = (
-    ("relay", "pop_before_smtp"), ("limits", "account"), ("policy", "rule"), ("seal",), ("audit", "anchor"),
+    ("relay", "pop_before_smtp"), ("policy", "rule"), ("seal",), ("audit", "anchor"),
     ("audit", "mask"), ("cluster",),
 )  # fmt: skip
 """What the manual of a later version describes: refused in words of its own, as a key that does nothing is a lie."""

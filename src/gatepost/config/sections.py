@@ -28,10 +28,10 @@ from gatepost.config.schema import (
     Relay,
     RouteTable,
     Submission,
-    Table,
     Tls,
     Top,
 )
+from gatepost.config.table import Table
 from gatepost.config.tables import TOP_LEVEL, read_table, unknown_key
 from gatepost.policy.check import CheckSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Collection, Mapping
-from typing import Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -23,7 +23,7 @@ def read_table(model: type[T], value: object, at: Location, problems: Problems) 
         return model.model_validate(value, context=problems.file)
     except ValidationError as error:
         for mistake in error.errors(include_url=False):
-            where = (*at, *mistake["loc"])
+            where = (*at, *(part for part in mistake["loc"] if part != "[key]"))  # pydantic's word for a bad key
             problems.wrong(where, _explained(model, mistake, at))
         return None
 
@@ -79,26 +79,34 @@ def unknown_key(key: str, known: Collection[str], at: Location) -> Wrong:
 
 
 def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model of the table at `loc` inside `model`."""
+    """The model of the table at `loc` inside `model`. A place in a list and a name in a table of tables lead to what
+    stands there."""
+    inside: Any = model
     for part in loc:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(part)
-        inner = _model_in(field.annotation) if field else None
-        if inner is None:
+        if isinstance(inside, type) and issubclass(inside, BaseModel) and not isinstance(inside, types.GenericAlias):
+            field = inside.model_fields.get(str(part))
+            inside = _without_none(field.annotation) if field else None
+        elif get_origin(inside) in (list, dict):
+            inside = _without_none(get_args(inside)[-1])
+        else:
             return None
-        model = inner
-    return model
+    is_model = isinstance(inside, type) and not isinstance(inside, types.GenericAlias) and issubclass(inside, BaseModel)
+    return inside if is_model else None
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation such as `list[Model]` or `Model | None` holds."""
-    if (
-        isinstance(annotation, type)
-        and not isinstance(annotation, types.GenericAlias)
-        and issubclass(annotation, BaseModel)
-    ):
-        return annotation
-    if get_origin(annotation) in (list, tuple, Union, types.UnionType):
-        return next((inner for argument in get_args(annotation) if (inner := _model_in(argument))), None)
-    return None
+def _without_none(annotation: Any) -> Any:
+    """What `Model | None` and annotated types hold."""
+    if get_origin(annotation) is Annotated:
+        return _without_none(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(each for each in get_args(annotation) if each is not type(None))
+    return annotation
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation holds: `Model`, `list[Model]`, `dict[..., Model]`, `Model | None`."""
+    inside = _without_none(annotation)
+    if get_origin(inside) in (list, dict):
+        inside = _without_none(get_args(inside)[-1])
+    is_model = isinstance(inside, type) and not isinstance(inside, types.GenericAlias) and issubclass(inside, BaseModel)
+    return inside if is_model else None

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from pydantic import PlainValidator
 
 from gatepost.config.problem import Wrong, show
-from gatepost.mail.units import Quota, parse_duration, parse_quota, parse_size
+from gatepost.mail.units import Quota, parse_duration, parse_octet_quota, parse_quota, parse_size
 
 LONGEST: Final = 3650 * 86400.0  # ten years: what is longer is a typing error, and overflows arithmetic with dates
 LARGEST: Final = 2**50  # octets
@@ -95,6 +95,19 @@ def read_rate(value: object) -> Quota:
     except ValueError:
         raise Wrong(f"{show(value)} is not a rate", allowed) from None
     if quota.units > MAX_COUNT or quota.period > LONGEST:
+        raise Wrong(f"{show(value)} is out of all proportion", allowed)
+    return quota
+
+
+def read_octet_rate(value: object) -> Quota:
+    allowed = 'write a size, a slash and a duration, as in "500MB/1d"'
+    try:
+        quota = parse_octet_quota(read_text(value, allowed))
+    except Wrong:
+        raise
+    except ValueError:
+        raise Wrong(f"{show(value)} is not a rate of octets", allowed) from None
+    if not 0 < quota.units <= LARGEST or quota.period > LONGEST:
         raise Wrong(f"{show(value)} is out of all proportion", allowed)
     return quota
 

@@ -219,13 +219,17 @@ def _check_limits(sections: Sections, problems: Problems) -> None:
     if sections.limits is None:
         return
     limits = sections.limits
-    ways = [("message_size", "message.size", "limit"), ("recipients", "recipient.count", "limit")]
+    ways = [
+        ("message_size", "message.size", "limit"),
+        ("recipients", "recipient.count", "limit"),
+    ]
     pairs: list[tuple[Location, str, str]] = [
         (("limits", key), check, name) for key, check, name in ways if key in limits.model_fields_set
     ]
     pairs += [
         (("limits", "connections", key), "client.connections", key) for key in limits.connections.model_fields_set
     ]
+    pairs += [(("limits", "account", key), "sender.rate", "account") for key in limits.account.model_fields_set]
     for at, check, name in pairs:
         table = sections.policy.get(check)
         if table is not None and getattr(table, name) != getattr(BY_NAME[check].settings, name):
