@@ -64,6 +64,8 @@ async def test_a_user_logs_in_and_sends_to_anybody() -> None:
         C: .
         S: 250 2.0.0 Message accepted
         C: VRFY bob
+        S: 250 2.1.5 <bob@example.org>
+        C: VRFY nobody
         S: 550 5.1.1 No such recipient here
         C: EXPN team@example.org
         S: 250-2.1.5 <ada@example.org>

@@ -90,7 +90,7 @@ class Authenticator:
         except SaslprepError as error:
             return Denied(recorded, f"what was sent can be no password: {error}")
         if account is None or not account.credentials:
-            await self._compare(prepared, (fake_credential(self._secret, _login_key(name)),))
+            await self._compare(prepared, (fake_credential(self._secret, login_key(name)),))
             return Denied(recorded, "the account has no password" if account else "no such account")
         if login := self._known(account, prepared):
             return login
@@ -109,7 +109,7 @@ class Authenticator:
         account = await self._account(name)
         usable = [c for c in account.credentials if not self._has_ended(c)] if account else []
         if not usable:
-            fake = fake_credential(self._secret, _login_key(name))
+            fake = fake_credential(self._secret, login_key(name))
             return Candidate(self._recorded(name, account), account, (fake,))
         # They share salt and iterations (`credentials`); what came from elsewhere and does not is left out.
         first = usable[0].scram
@@ -188,7 +188,7 @@ class Authenticator:
     def _recorded(self, name: str, account: Account | None) -> str:
         if account is not None:
             return account.address
-        octets = b"login\0" + _login_key(name).encode("utf-8", "surrogatepass")
+        octets = b"login\0" + login_key(name).encode("utf-8", "surrogatepass")
         return "unknown:" + hmac.digest(self._secret, octets, "sha256").hex()[:RECORDED_CHARACTERS]
 
 
@@ -208,7 +208,7 @@ def matching(hashing: Hashing, password: str, credentials: tuple[Credential, ...
     return found if hashing.verify(found.argon2, password) and is_found else None
 
 
-def _login_key(name: str) -> str:
+def login_key(name: str) -> str:
     """One form for every way to write a login, also one that is no address: its fake salt must not tell."""
     with contextlib.suppress(SaslprepError):
         name = saslprep(name, stored=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -12,14 +13,23 @@ import structlog
 from gatepost.accounts.authentication import Candidate, Denied, Login
 from gatepost.accounts.port import AccountsError
 from gatepost.gate.bans import remember_admin
-from gatepost.gate.gather import failed_attempt, good_key
+from gatepost.gate.gather_attempts import (
+    NOTHING_COUNTED,
+    attempts,
+    good_key,
+    network_key,
+    stays_counted,
+    taken_back,
+)
 from gatepost.gate.later import is_later, then
+from gatepost.gate.penalty import wait_for
 from gatepost.gate.proof import note_login
 from gatepost.gate.session import Decided, GateSession
 from gatepost.mail.network import is_loopback
 from gatepost.mail.reply import Reply
-from gatepost.policy.facts import AttemptLevels, AuthFacts, Stage
+from gatepost.policy.facts import AuthFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Needs
+from gatepost.ports.wire import Wire
 from gatepost.protocol.sasl.exchange import ACCEPTED, CANCELLED, MALFORMED, REFUSED, UNAVAILABLE, Exchange
 from gatepost.protocol.sasl.mechanism import (
     Action,
@@ -36,7 +46,7 @@ from gatepost.standing.port import StandingError
 log = structlog.get_logger()
 
 GOOD_SECONDS: Final = 30 * 86400.0  # how long a network is remembered from which an account logged in
-_NO_FAILURES: Final = AttemptLevels(0.0, 0.0, 0)
+GOOD_RENEWED: Final = 7 * 86400.0  # a network in use is remembered anew so rarely: each is a write to the disk
 NOT_OFFERED: Final = Reply(504, "5.5.4", "That mechanism is not offered here")
 
 
@@ -53,12 +63,13 @@ class LoggedIn(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """It is over. delayed: it was a wrong guess, and the answer should wait (each costs more). close: the connection
-    ends."""
+    """It is over. delayed: it was a wrong guess, and the answer should wait (each costs more). failures: how many count
+    for that. close: the connection ends."""
 
     reply: Reply
     delayed: bool = False
     close: bool = False
+    failures: int = 0
 
 
 Step = ChallengeStep | LoggedIn | Refused
@@ -68,18 +79,19 @@ def offered_mechanisms(session: GateSession) -> tuple[str, ...]:
     """The mechanisms to show this peer now: none where a login would be refused anyway (no TLS, no AUTH here)."""
     if session.facts.login:
         return ()
-    facts = AuthFacts(session=session.facts, mechanism="", attempts=_NO_FAILURES)
+    facts = AuthFacts(session=session.facts, mechanism="", attempts=NOTHING_COUNTED)
     decision = session.parts.policy.decide(Stage.AUTH, facts)
     assert not isinstance(decision, Needs)  # all that AUTH checks read is given
     return () if decision.verdict is not None else mechanisms_for(_end_point(session))
 
 
 class LoginAttempt:
-    """One AUTH exchange."""
+    """One AUTH exchange. wire: whose timers a login waits on that has to be slow."""
 
-    def __init__(self, session: GateSession, mechanism: str) -> None:
+    def __init__(self, session: GateSession, mechanism: str, wire: Wire) -> None:
         self._session = session
         self._mechanism = mechanism
+        self._wire = wire
         self._exchange: Exchange | None = None
         self._name = ""
         self._login: Login | None = None
@@ -105,7 +117,7 @@ class LoginAttempt:
             try:
                 found = await self._session.parts.authenticator.password(name, password)
             except AccountsError as error:
-                return unavailable(error)
+                return await self._unavailable(error)
             if isinstance(found, Login):
                 return await accept(self._session, found, self._mechanism)
             return await reject(self._session, found, self._mechanism, name)
@@ -149,9 +161,24 @@ class LoginAttempt:
 
         def decided(result: Decided) -> Any:
             decision, _ = result
-            return go_on() if decision.verdict is None else self._policy_refusal(decision)
+            if decision.verdict is not None:
+                return self._policy_refusal(decision)
+            return self._slowly(decision, go_on) if decision.wait else go_on()
 
         return then(self._session.decide(Stage.AUTH, facts), decided)
+
+    async def _slowly(self, decision: Decision, go_on: Any) -> Step:
+        self._session.note(decision)
+        await wait_for(self._wire, decision.wait)
+        step = go_on()
+        result: Step = await step if is_later(step) else step
+        return result
+
+    async def _unavailable(self, error: AccountsError) -> Refused:
+        """Accounts cannot be read: nobody's failure."""
+        log.error("accounts cannot be read", error=str(error))
+        await _take_back(self._session, succeeded=False)
+        return Refused(UNAVAILABLE)
 
     async def _check(self, asked: NeedsPassword) -> Step:
         assert self._exchange is not None  # it asked
@@ -163,7 +190,7 @@ class LoginAttempt:
                 self._denied = found
             return await self._next(self._exchange.checked(isinstance(found, Login)))
         except AccountsError as error:
-            return unavailable(error)
+            return await self._unavailable(error)
 
     async def _supply(self, asked: NeedsVerifiers) -> Step:
         assert self._exchange is not None  # it asked
@@ -171,7 +198,7 @@ class LoginAttempt:
             self._candidate = await self._session.parts.authenticator.candidate(asked.name)
             return await self._next(self._exchange.supply(self._candidate.verifiers))
         except AccountsError as error:
-            return unavailable(error)
+            return await self._unavailable(error)
 
     async def _next(self, action: Action) -> Step:
         step = self._follow(action)
@@ -189,6 +216,7 @@ class LoginAttempt:
 
     async def _failed(self, failure: Failure) -> Step:
         if failure.kind == "cancelled":
+            stays_counted(self._session)  # whoever leaves off after the name is known may have been guessing
             return Refused(CANCELLED)
         if failure.kind == "malformed" and not self._name:
             return Refused(MALFORMED)
@@ -203,13 +231,16 @@ class LoginAttempt:
         verdict = decision.verdict
         assert verdict is not None  # the caller saw it
         self._session.note(decision)
+        stays_counted(self._session)
         reply = verdict.reply.with_id(self._session.id)
         return Refused(reply, close=verdict.close)
 
 
-async def password_login(session: GateSession, name: str, password: str, mechanism: str) -> LoggedIn | Refused:
+async def password_login(
+    session: GateSession, name: str, password: str, mechanism: str, wire: Wire
+) -> LoggedIn | Refused:
     """A login that came without an exchange (POP3's USER and PASS)."""
-    attempt = LoginAttempt(session, mechanism)
+    attempt = LoginAttempt(session, mechanism, wire)
     step = attempt.with_password(name, password)
     result: LoggedIn | Refused = await step if is_later(step) else step
     return result
@@ -218,6 +249,7 @@ async def password_login(session: GateSession, name: str, password: str, mechani
 async def accept(session: GateSession, login: Login, mechanism: str) -> LoggedIn:
     """`login` is this session's from now on, and on the record. Raises RecordError."""
     address = login.account.address
+    await _take_back(session, succeeded=True)
     session.know(login=address, auth_mechanism=mechanism)
     details = {"mechanism": mechanism}
     if login.credential:
@@ -226,11 +258,7 @@ async def accept(session: GateSession, login: Login, mechanism: str) -> LoggedIn
     parts, ip = session.parts, session.peer.ip
     if ip and not is_loopback(ip):
         now = parts.clock.unix()
-        key = good_key(address, ip)
-        known = parts.standing.recall("good", key, now)
-        if (await known if is_later(known) else known) is None:
-            value = f"{login.account.role or 'user'} {now:.0f}".encode()
-            await parts.standing.remember("good", key, value, now + GOOD_SECONDS)
+        await _remember_good(session, (good_key(address, ip), network_key(ip)), now)
         if login.account.role == "admin":
             await remember_admin(parts.standing, ip, address, now)
         if parts.gateways is not None and not session.facts.trusted:
@@ -243,23 +271,43 @@ async def reject(session: GateSession, denied: Denied, mechanism: str, tried: st
     """A failed login: counted, recorded, and answered after a while. Raises RecordError."""
     session.failures += 1
     parts = session.parts
-    try:
-        counted = parts.standing.tally(failed_attempt(session, tried or denied.name), parts.clock.unix())
-        if is_later(counted):
-            await counted
-    except StandingError as error:
-        log.error("failed login not counted", error=str(error))
+    if session.attempt is None:  # it failed before anybody asked about the name
+        facts = AuthFacts(session=session.facts, mechanism=mechanism, name=tried or denied.name)
+        counted = attempts(session, facts)
+        if isinstance(await counted if is_later(counted) else counted, Unavailable):
+            log.error("failed login not counted", client=session.peer.ip)
+    failures = max(session.failures, stays_counted(session))
     event_id = parts.ids.new()
     reply = REFUSED.with_id(event_id)
     details = {"mechanism": mechanism, "tried": denied.name, "reason": denied.reason, "failures": session.failures}
     session.record(session.event("auth", id=event_id, reply=str(reply), details=details))
-    return Refused(reply, delayed=True)
+    return Refused(reply, delayed=True, failures=failures)
 
 
-def unavailable(error: AccountsError) -> Refused:
-    """Accounts cannot be read: nobody's failure."""
-    log.error("accounts cannot be read", error=str(error))
-    return Refused(UNAVAILABLE)
+async def _take_back(session: GateSession, *, succeeded: bool) -> None:
+    """The attempt was no failure."""
+    operations = taken_back(session, succeeded=succeeded)
+    if not operations:
+        return
+    try:
+        tallied = session.parts.standing.tally(operations, session.parts.clock.unix())
+        if is_later(tallied):
+            await tallied
+    except StandingError as error:
+        log.error("good login counted as a failure", client=session.peer.ip, error=str(error))
+
+
+async def _remember_good(session: GateSession, keys: Iterable[str], now: float) -> None:
+    """The peer's network is good for this account, and for not being banned."""
+    standing = session.parts.standing
+    try:
+        for key in keys:
+            known: Any = standing.recall("good", key, now)
+            value = await known if is_later(known) else known
+            if value is None or float(value.split()[-1]) < now - GOOD_RENEWED:
+                await standing.remember("good", key, f"{now:.0f}".encode(), now + GOOD_SECONDS)
+    except StandingError as error:
+        log.error("good login not remembered", client=session.peer.ip, error=str(error))
 
 
 def _end_point(session: GateSession) -> bytes:

@@ -15,6 +15,7 @@ import structlog
 
 from gatepost.audit.event import Event, EventClient, Kind, RecordError
 from gatepost.gate.gather import GATHERERS
+from gatepost.gate.gather_attempts import Counted
 from gatepost.gate.gather_client import Arrival
 from gatepost.gate.gather_harvest import left_to_count
 from gatepost.gate.later import then
@@ -39,6 +40,7 @@ class GateSession:
 
     id: of the session's event. failures: failed logins so far. known_recipients: accepted
     ones that `recipient.harvest` has not told yet. arrival: what was gathered of the connection.
+    attempt: the login that is being tried.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
     """
 
@@ -47,6 +49,7 @@ class GateSession:
         "_counted",
         "_is_summed",
         "arrival",
+        "attempt",
         "evaluated",
         "facts",
         "failures",
@@ -67,6 +70,7 @@ class GateSession:
         self.known_recipients = 0
         self.evaluated: list[Evaluated] = []
         self.arrival: Arrival | Unavailable | None = None
+        self.attempt: Counted | None = None
         self.only_asks = False
         self._counted: tuple[str, ...] = ()
         self._is_summed = False

@@ -26,7 +26,7 @@ class AuthDialogue:
 
     def start(self, command: Auth) -> Any:
         """The reply to AUTH: 334, 235 or a refusal."""
-        self._attempt = LoginAttempt(self._gate, command.mechanism)
+        self._attempt = LoginAttempt(self._gate, command.mechanism, self._wire)
         return then(self._attempt.begin(command.initial), self._reply)
 
     def respond(self, response: bytes) -> Any:
@@ -45,11 +45,11 @@ class AuthDialogue:
             case LoggedIn():
                 return ACCEPTED
             case Refused(delayed=True):
-                return self._after_a_while(step.reply)
+                return self._after_a_while(step)
             case _:
                 return step.reply
 
-    async def _after_a_while(self, reply: Reply) -> Reply:
+    async def _after_a_while(self, refused: Refused) -> Reply:
         settings = self._settings
-        await wait_after_failure(self._wire, self._gate.failures, settings.auth_delay, settings.longest_auth_delay)
-        return reply
+        await wait_after_failure(self._wire, refused.failures, settings.auth_delay, settings.longest_auth_delay)
+        return refused.reply

@@ -77,13 +77,13 @@ class Logins:
         """USER and PASS."""
         name, self._name = self._name, ""
         try:
-            return await self._outcome(await password_login(self._gate, name, command.password, "USER"))
+            return await self._outcome(await password_login(self._gate, name, command.password, "USER", self._wire))
         except RecordError as error:
             return self._unrecorded(error)
 
     async def start(self, command: Auth) -> Challenge | Outcome:
         """AUTH."""
-        self._attempt = LoginAttempt(self._gate, command.mechanism)
+        self._attempt = LoginAttempt(self._gate, command.mechanism, self._wire)
         return await self._step(self._attempt.begin(command.initial))
 
     async def respond(self, command: AuthResponse) -> Challenge | Outcome:
@@ -113,7 +113,7 @@ class Logins:
             return await self._open(result.account)
         if result.delayed:
             settings = self._settings
-            await wait_after_failure(self._wire, self._gate.failures, settings.auth_delay, settings.longest_auth_delay)
+            await wait_after_failure(self._wire, result.failures, settings.auth_delay, settings.longest_auth_delay)
         if result.reply.code == _ENCRYPTION_REQUIRED:
             return Outcome(NEEDS_TLS)
         return Outcome(from_smtp(result.reply), ends=result.close)
