@@ -205,14 +205,22 @@ def reason(short: Shortage) -> str:
     )
 
 
+_DECIMAL: Final = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+
+
 def show_quota(limit: Limit) -> str:
     """As the configuration writes it: "200/1h", "500MB/1d"."""
     return f"{shown(limit.unit, limit.quota.units)}/{show_duration(limit.quota.period)}"
 
 
 def shown(unit: Unit, number: int) -> str:
-    """A number of that unit: "12", "1.5 MiB"."""
-    return show_size(number) if unit == "octets" else str(number)
+    """A number of that unit: "12", "1.5 MiB", and "500 MB" for a limit that was written in powers of ten."""
+    if unit != "octets":
+        return str(number)
+    for name, octets in _DECIMAL:
+        if number >= octets and number % octets == 0 and number % 2**20:
+            return f"{number // octets} {name}"
+    return show_size(number)
 
 
 def _too_much(short: Shortage) -> str:
