@@ -154,7 +154,8 @@ class _Run:
             last = self.last
             reply = last.reply
             remote = self._last_remote if last.by_peer else ""
-            self._settle([Outcome(recipient, _verdict(reply), reply, remote, at=last.at) for recipient in self.waiting])
+            # Not by the reply's code: a 5yz to AUTH or STARTTLS is ours to mend, and bounces nothing.
+            self._settle([Outcome(recipient, last.kind, reply, remote, at=last.at) for recipient in self.waiting])
         elif self.waiting:
             reply = Reply(451, "4.4.1", "no next hop could be reached")
             self._settle([Outcome(recipient, "deferred", reply) for recipient in self.waiting])
