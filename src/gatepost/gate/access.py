@@ -10,11 +10,11 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
 from gatepost.gate.client_names import MAX_NAMES, names_of, verified
@@ -46,7 +46,6 @@ class _File:
         self.found = AccessList(path)
         self.tried: Signature = None
         self.seen: Signature = None
-        self.is_failing = False
 
 
 class AccessTables:
@@ -136,18 +135,15 @@ class AccessTables:
                 continue  # it changed while it was read; the next look finds it
             file.tried = state
             if error:
-                file.is_failing = True
                 self._report(f"{file.path} cannot be read ({error}); the table that was read before stays in force")
                 continue
-            file.is_failing = False
             self._join()
 
     async def _read(self, file: _File) -> str:
         """Take over what `file` holds now; why that cannot be done, "" when it was."""
         try:
-            octets = await asyncio.to_thread(_run, file.path)
-            found, handed = taken_over(octets, file.path)
-        except (OSError, subprocess.SubprocessError, msgspec.MsgspecError, ValueError) as error:
+            found, handed = await asyncio.to_thread(_read_apart, file.path)
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
             return str(error)
         if handed.error:
             return handed.error
@@ -183,20 +179,26 @@ def _state(path: str) -> Signature:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _run(path: str) -> bytes:
-    """What the reader says about `path`. It finds this package where we found it, and nothing beside it."""
+def _read_apart(path: str) -> tuple[AccessList, HandedOver]:
+    """What the reader says about `path`. It finds this package where we found it, and nothing beside it.
+
+    Over a file, not a pipe: what is large is then copied once. Raises OSError, SubprocessError, ValueError.
+    """
     home = str(Path(__file__).parents[2])
     paths: Sequence[str] = (home, os.environ.get("PYTHONPATH", ""))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in paths if part)}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "gatepost.gate.access_read", path],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=READ_SECONDS,
-        env=environment,
-        check=False,
-    )
-    if done.returncode:
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise OSError(f"the reader ended with {done.returncode}: {''.join(last)}")
-    return done.stdout
+    with tempfile.TemporaryFile(buffering=0) as file:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "gatepost.gate.access_read", path],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            timeout=READ_SECONDS,
+            env=environment,
+            check=False,
+        )
+        if done.returncode:
+            last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise OSError(f"the reader ended with {done.returncode}: {''.join(last)}")
+        file.seek(0)
+        return taken_over(file.read, path)

@@ -7,20 +7,21 @@ read goes to standard output (`policy.access_table.hand_over`).
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
-import msgspec
-
-from gatepost.policy.access_table import HandedOver, hand_over, read_list
+from gatepost.policy.access_table import Buffer, HandedOver, framed, hand_over, read_list
 
 
-def read_file(path: str) -> bytes:
+def read_file(path: str) -> Iterator[Buffer]:
     """What `path` holds, or why it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return hand_over(*read_list(file, path))
+            found = read_list(file, path)
     except OSError as error:
-        return msgspec.msgpack.encode(HandedOver(error=error.strerror or str(error)))
+        return framed(HandedOver(error=error.strerror or str(error)))
+    return hand_over(*found)
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(read_file(sys.argv[1]))
+    for piece in read_file(sys.argv[1]):
+        sys.stdout.buffer.write(piece)

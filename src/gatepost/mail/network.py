@@ -9,12 +9,27 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from gatepost.mail.network_text import ALL4, ALL6, ipv4_number, parse_network, range4, range6
+from gatepost.mail.network_text import (
+    ALL4,
+    ALL6,
+    FIRST,
+    FOURTH,
+    HOSTS4,
+    HOSTS6,
+    SECOND,
+    THIRD,
+    first6,
+    ipv4_number,
+    ipv6_number,
+    is_mapped,
+    parse_network,
+)
 
 Network = IPv4Network | IPv6Network
 
-_CODES: Final = "IIQQQQ"  # of the columns of a NetworkSet
+CODES: Final = "IIQQQQ"  # of the columns of a NetworkSet
 _LOW: Final = 2**64 - 1
+INDEXED_FROM: Final = 10_000  # ranges
 
 # RFC 6890 and its registry: what no next hop on the public Internet has.
 _SPECIAL: Final = tuple(
@@ -70,7 +85,16 @@ class NetworkSet:
     Immutable.
     """
 
-    __slots__ = ("_ends4", "_high_ends6", "_high_starts6", "_low_ends6", "_low_starts6", "_starts4", "covers_all")
+    __slots__ = (
+        "_ends4",
+        "_high_ends6",
+        "_high_starts6",
+        "_index4",
+        "_low_ends6",
+        "_low_starts6",
+        "_starts4",
+        "covers_all",
+    )
 
     def __init__(self, networks: Iterable[Network | str] = ()) -> None:
         """Raises ValueError for a text that is no network (host bits set included)."""
@@ -80,24 +104,25 @@ class NetworkSet:
         self._fill(*builder.columns())
 
     @classmethod
-    def of_columns(cls, columns: Iterable[bytes]) -> NetworkSet:
-        """The set whose `columns` these are."""
+    def of_columns(cls, columns: Iterable[array[int]]) -> NetworkSet:
+        """The set whose `columns` these are; they are its own from now on."""
         made = cls.__new__(cls)
-        made._fill(*(array(code, octets) for code, octets in zip(_CODES, columns, strict=True)))
+        made._fill(*columns)
         return made
 
     def _fill(self, *columns: array[int]) -> None:
         self._starts4, self._ends4, *six = columns
+        self._index4 = _index(self._starts4)
         self._high_starts6, self._low_starts6, self._high_ends6, self._low_ends6 = six
         self.covers_all = (len(self._starts4) == 1 and self._starts4[0] == 0 and self._ends4[0] == ALL4) or (
             len(self._high_starts6) == 1 and self._start6(0) == 0 and self._end6(0) == ALL6
         )
         """Whether it holds every IPv4 or every IPv6 address, in one piece or in several."""
 
-    def columns(self) -> list[bytes]:
-        """The whole set as octets, for another process of this machine; see `of_columns`."""
+    def columns(self) -> list[array[int]]:
+        """What the whole set consists of, to be handed to another process: arrays of `CODES`. Not to be changed."""
         six = self._high_starts6, self._low_starts6, self._high_ends6, self._low_ends6
-        return [column.tobytes() for column in (self._starts4, self._ends4, *six)]
+        return [self._starts4, self._ends4, *six]
 
     def __contains__(self, ip: str) -> bool:
         """False for "" (a unix socket has no address) and for what is no address."""
@@ -117,8 +142,12 @@ class NetworkSet:
 
     def _holds_odd(self, ip: str) -> bool:
         """What is not plainly IPv4: IPv6, IPv4 in IPv6 form, no address at all."""
-        if not ip:
-            return False
+        try:
+            number = ipv6_number(ip)
+            if not is_mapped(number):
+                return number <= self._end_of6(number)
+        except ValueError:
+            pass
         try:
             address = parse_ip(ip)
         except ValueError:
@@ -128,7 +157,12 @@ class NetworkSet:
 
     def _end_of4(self, number: int) -> int:
         """The end of the last range that begins at `number` or before, -1 without one."""
-        at = bisect_right(self._starts4, number) - 1
+        index = self._index4
+        if index is None:
+            at = bisect_right(self._starts4, number) - 1
+        else:
+            high = number >> 16
+            at = bisect_right(self._starts4, number, index[high], index[high + 1]) - 1
         return self._ends4[at] if at >= 0 else -1
 
     def _end_of6(self, number: int) -> int:
@@ -146,57 +180,89 @@ class NetworkSet:
         return self._high_ends6[at] << 64 | self._low_ends6[at]
 
 
+def _index(starts: array[int]) -> array[int] | None:
+    """Where the starts of each /16 begin: a look-up then touches few of a million numbers, which are not in any cache.
+    None where it does not pay."""
+    if len(starts) < INDEXED_FROM:
+        return None
+    index = array("I", [0])
+    at, total = 0, len(starts)
+    for high in range(1, 2**16):
+        at = bisect_left(starts, high << 16, at)
+        index.append(at)
+    index.append(total)
+    return index
+
+
 class NetworkSetBuilder:
     """Collects networks one by one, without an object for each."""
 
     def __init__(self) -> None:
         self._four = array("Q")  # first << 32 | last
-        self._six: list[int] = []  # first << 128 | last
+        self._six: list[int] = []  # first << 8 | length
 
     def add(self, item: Network | str) -> None:
         """Raises ValueError for a text that is no network (host bits set included)."""
-        if isinstance(item, str):
-            try:
-                if ":" in item:
-                    self._six.append(range6(item))
-                else:
-                    self._four.append(range4(item))
-                return
-            except (ValueError, KeyError):
-                item = parse_network(item)
-        first, last = int(item.network_address), int(item.broadcast_address)
-        if item.version == 4:
-            self._four.append(first << 32 | last)
+        network = parse_network(item) if isinstance(item, str) else item
+        first = int(network.network_address)
+        if isinstance(network, IPv4Network):
+            self._four.append(first << 32 | int(network.broadcast_address))
         else:
-            self._six.append(first << 128 | last)
+            self._six.append(first << 8 | network.prefixlen)
+
+    def take(self, lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+        """Adds the lines that are plainly networks, and yields the others, stripped, with their number from 1.
+
+        What a million lines go through: written out instead of called.
+        """
+        four, six = self._four.append, self._six.append
+        for number, line in enumerate(lines, 1):
+            text = line.strip()
+            try:
+                if ":" in text:
+                    six(first6(text))
+                    continue
+                address, slash, length = text.partition("/")
+                one, two, three, last = address.split(".")
+                first = FIRST[one] | SECOND[two] | THIRD[three] | FOURTH[last]
+                if not slash:
+                    four(first << 32 | first)
+                    continue
+                hosts = HOSTS4[length]
+                if not first & hosts:
+                    four(first << 32 | first + hosts)
+                    continue
+            except (ValueError, KeyError):
+                pass
+            yield number, text
 
     def build(self) -> NetworkSet:
         """The set of what was added."""
-        made = NetworkSet.__new__(NetworkSet)
-        made._fill(*self.columns())
-        return made
+        return NetworkSet.of_columns(self.columns())
 
     def columns(self) -> list[array[int]]:
         """Starts and ends of the merged ranges: those of IPv4, then the upper and lower halves of those of IPv6."""
         starts4, ends4 = array("I"), array("I")
-        for first, last in _merged(sorted(self._four), 32):
+        for first, last in _merged((pair >> 32, pair & ALL4) for pair in sorted(self._four)):
             starts4.append(first)
             ends4.append(last)
-        six = [array("Q") for _ in range(4)]
-        for first, last in _merged(sorted(self._six), 128):
-            for column, number in zip(six, (first >> 64, first & _LOW, last >> 64, last & _LOW), strict=True):
-                column.append(number)
-        return [starts4, ends4, *six]
+        self._six.sort()
+        columns = high_starts, low_starts, high_ends, low_ends = tuple(array("Q") for _ in range(4))
+        for first, last in _merged((key >> 8, key >> 8 | HOSTS6[key & 255]) for key in self._six):
+            high_starts.append(first >> 64)
+            low_starts.append(first & _LOW)
+            high_ends.append(last >> 64)
+            low_ends.append(last & _LOW)
+        return [starts4, ends4, *columns]
 
 
-def _merged(packed: Iterable[int], bits: int) -> Iterator[tuple[int, int]]:
-    """The ranges of `packed`, which is sorted, without overlap and with nothing between them that could be joined."""
-    all_ones = (1 << bits) - 1
+def _merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """`ranges`, which are sorted, without overlap and with nothing between them that could be joined."""
     begin, end = 0, -2
-    for pair in packed:
-        first, last = pair >> bits, pair & all_ones
+    for first, last in ranges:
         if first <= end + 1:
-            end = max(end, last)
+            if last > end:
+                end = last
             continue
         if end >= 0:
             yield begin, end

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Final
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from gatepost.mail.address import AddressError, to_ascii_domain
-from gatepost.mail.network import NetworkSet, NetworkSetBuilder
+from gatepost.mail.network import CODES, NetworkSet, NetworkSetBuilder
 
 FILE: Final = "file:"
 MAX_TOLD: Final = 20  # bad lines that are named; of the others only their number
 MAX_NAME: Final = 253
+Buffer = Any
+"""What can be written as octets: bytes, an array."""
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")  # underscores are seen in the names of hosts
 
 
@@ -34,9 +37,10 @@ class AccessList(msgspec.Struct, frozen=True):
 
 
 class HandedOver(msgspec.Struct, frozen=True):
-    """An AccessList on its way from the process that read it, and what was wrong with the lines."""
+    """The beginning of an AccessList on its way from the process that read it: what is not in its columns, which
+    follow, and what was wrong with the lines. lengths: of the columns."""
 
-    columns: list[bytes] = []
+    lengths: list[int] = []
     names: list[str] = []
     bad: list[BadLine] = []
     bad_total: int = 0
@@ -98,13 +102,12 @@ def read_list(lines: Iterable[str], origin: str) -> tuple[AccessList, list[BadLi
     names: set[str] = set()
     bad: list[BadLine] = []
     bad_total = 0
-    add = builder.add
-    for number, line in enumerate(lines, 1):
+    for number, line in builder.take(lines):
         entry = line.partition("#")[0].strip()
         if not entry:
             continue
         try:
-            add(entry)
+            builder.add(entry)
         except ValueError as error:
             problem = _name_or_problem(entry, names, error)
             if problem:
@@ -135,13 +138,36 @@ def split_entries(entries: Sequence[str]) -> tuple[AccessList, tuple[str, ...]]:
     return own, files
 
 
-def hand_over(found: AccessList, bad: Sequence[BadLine], bad_total: int) -> bytes:
-    """For another process; see `taken_over`."""
-    return msgspec.msgpack.encode(HandedOver(found.networks.columns(), list(found.names), list(bad), bad_total))
+def hand_over(found: AccessList, bad: Sequence[BadLine], bad_total: int) -> Iterator[Buffer]:
+    """What another process of this machine makes the list from (`taken_over`), in pieces, to be written one by one."""
+    columns = found.networks.columns()
+    handed = HandedOver([len(column) for column in columns], list(found.names), list(bad), bad_total)
+    yield from framed(handed)
+    yield from columns
 
 
-def taken_over(octets: bytes, origin: str) -> tuple[AccessList, HandedOver]:
-    """What `hand_over` made. Raises msgspec.MsgspecError for anything else."""
-    handed = msgspec.msgpack.decode(octets, type=HandedOver)
-    networks = NetworkSet.of_columns(handed.columns) if handed.columns else NetworkSet()
-    return AccessList(origin, networks, frozenset(handed.names)), handed
+def framed(handed: HandedOver) -> Iterator[Buffer]:
+    """The beginning: how long it is, and itself."""
+    octets = msgspec.msgpack.encode(handed)
+    yield len(octets).to_bytes(8, "big")
+    yield octets
+
+
+def taken_over(read: Callable[[int], bytes], origin: str) -> tuple[AccessList, HandedOver]:
+    """What `hand_over` made. read: the next so many octets. Raises ValueError for anything else.
+
+    Octets become arrays column by column, so that a large table is not in memory three times over.
+    """
+    try:
+        handed = msgspec.msgpack.decode(read(int.from_bytes(read(8), "big")), type=HandedOver)
+    except (msgspec.MsgspecError, OverflowError, MemoryError) as error:
+        raise ValueError(f"what was handed over is no table: {error}") from error
+    columns = []
+    for code, length in zip(CODES, handed.lengths or [0] * len(CODES), strict=True):
+        column = array(code)
+        octets = read(length * column.itemsize)
+        if len(octets) != length * column.itemsize:
+            raise ValueError("what was handed over ends too early")
+        column.frombytes(octets)
+        columns.append(column)
+    return AccessList(origin, NetworkSet.of_columns(columns), frozenset(handed.names)), handed
