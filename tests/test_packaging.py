@@ -26,7 +26,7 @@ def locked(lock: Path) -> dict[str, str]:
 
 
 def declared() -> set[str]:
-    optional = [name for extra in PROJECT["optional-dependencies"].values() for name in extra]
+    optional = [name for extra in PROJECT.get("optional-dependencies", {}).values() for name in extra]
     return {normal(name) for name in [*PROJECT["dependencies"], *optional]}
 
 
