@@ -159,15 +159,16 @@ class Bans:
     def _spared(self, ip: str, now: float) -> Any:
         """Why the address is never banned, "" where it may be; or an awaitable of that."""
         standing = self._standing
-        admin = standing.recall(GOOD, admin_key(ip), now)
-        gateway = standing.recall(GOOD, gateway_key(ip), now)
 
-        def told(is_admin: bytes | None) -> Any:
-            if is_admin is not None:
+        def about_admin(found: bytes | None) -> Any:
+            if found is not None:
                 return f"an administrator logged in from {ip} within the last day"
-            return then(gateway, lambda it: f"{ip} is a proxy or gateway in front of this server" if it else "")
+            return then(standing.recall(GOOD, gateway_key(ip), now), about_gateway)
 
-        return then(admin, told)
+        def about_gateway(found: bytes | None) -> str:
+            return "" if found is None else f"{ip} is a proxy or gateway in front of this server"
+
+        return then(standing.recall(GOOD, admin_key(ip), now), about_admin)
 
     def _look(self, version: bytes | None, now: float) -> None:
         """Learn which prefix lengths occur."""
