@@ -194,7 +194,7 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, unseen=("account",), pending=Pending(new={"account": 1}), allowances=(f.level("new_recipients", 49, "50/1h"),)), "defer 451 4.7.1"),
     ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, unseen=(), pending=Pending(new={"account": 1}), allowances=(f.level("new_recipients", 50, "50/1h"),)), ""),
     ("sender.rate", Stage.RCPT, f.rcpt(**LOGIN, unseen=Unavailable("x")), "defer 451 4.3.0"),
-    ("sender.rate", Stage.RCPT, f.rcpt("nobody@example.org", "unknown", **LOGIN, allowances=(f.level("recipients", 500, "500/1h"),)), ""),
+    ("sender.rate", Stage.RCPT, f.rcpt("nobody@example.org", "unknown", **LOGIN, allowances=(f.level("recipients", 500, "500/1h"),)), "defer 451 4.7.1"),
     ("sender.rate", Stage.MESSAGE, f.message(charged=Charged((f.level("messages", 200),))), ""),
     ("sender.rate", Stage.MESSAGE, f.message(charged=Charged((f.level("messages", 200),), fits=False)), "defer 451 4.7.1"),
     ("sender.rate", Stage.MESSAGE, f.message(octets=2 * 10**6, charged=Charged((f.level("octets", 0, "1MB/1h"),), fits=False)), "reject 550 5.7.1"),

@@ -51,7 +51,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     sender_syntax.CHECK,
     sender_login.CHECK,
     sender_local.CHECK,
-    sender_rate.CHECK,  # at RCPT and at the end it runs last: what others refuse is not counted
+    sender_rate.CHECK,  # at the end of the message it runs last: what others refuse is not counted
     message_size.CHECK,
     sender_syntax.RECIPIENT_CHECK,
     relay.CHECK,

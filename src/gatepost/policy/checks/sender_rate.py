@@ -80,7 +80,10 @@ def at_mail(facts: MailFacts, settings: Settings) -> Verdict | None:
 
 
 def at_rcpt(facts: RcptFacts, settings: Settings) -> Verdict | None:
-    """This recipient beside those before it. More than one message may have can go in another one."""
+    """This recipient beside those before it; what is more than one message may have can go in another.
+
+    It runs before the checks that tell whether there is such a recipient, so that nobody learns that for free.
+    """
     unseen = facts.unseen
     if isinstance(unseen, Unavailable):
         return _unavailable(unseen)
@@ -145,7 +148,7 @@ CHECK = Check(
     "messages, recipients, octets and new recipients per account, address, network and sender domain",
     (
         Step(Stage.MAIL, at_mail, needs=("allowances",), reads=("session.login", "reverse_path", "allowances")),
-        Step(Stage.RCPT, at_rcpt, needs=("allowances", "unseen"), reads=("accepted", "allowances"), last=True),
+        Step(Stage.RCPT, at_rcpt, needs=("allowances", "unseen"), reads=("accepted", "allowances")),
         Step(Stage.MESSAGE, at_end, needs=("charged",), reads=("session.login", "charged"), last=True),
     ),
     dict.fromkeys(("mx", "submission", "submissions"), "enforce"),
