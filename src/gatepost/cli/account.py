@@ -10,7 +10,7 @@ import typer
 from gatepost.cli import output
 from gatepost.cli.errors import USAGE, CommandError
 from gatepost.cli.moments import shown_time
-from gatepost.cli.options import AsJson, ConfigFile, noun
+from gatepost.cli.options import AsJson, ConfigFile, given, noun
 from gatepost.cli.record import recording
 from gatepost.cli.session import accounts, key_of_any, key_of_ours
 
@@ -88,10 +88,21 @@ def list_accounts(
 
 @app.command("show")
 def show(address: Address, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """One account, with its app passwords and the aliases that name it."""
-    with accounts() as (_, store, _directory):
+    """One account: its app passwords, the aliases that name it, and what it may still send."""
+    from gatepost.cli.allowance import held_messages, in_lines, left
+
+    with accounts() as (settings, store, _directory):
         account = _existing(store, address)
-        output.thing({**_shown(account), "aliases": store.naming(account.address)})
+        limits = left(settings, account.address)
+        found = {**_shown(account), "aliases": store.naming(account.address)}
+        held = held_messages(settings, account.address)
+        if given.as_json:
+            output.thing({**found, "limits": limits, "held_messages": held})
+            return
+        output.thing({**found, **in_lines(limits), **({"held_messages": held} if held else {})})
+        if held:
+            output.note(f'the held messages of {account.address} are in "gatepost queue list --state held"; '
+                        '"gatepost queue release ID" lets one go')  # fmt: skip
 
 
 @app.command("passwd")

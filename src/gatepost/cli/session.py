@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gatepost.accounts.directory import Directory
     from gatepost.config.model import Config
     from gatepost.store.data_folder import DataFolder
+    from gatepost.store.lmdb.standing import LmdbStanding
     from gatepost.store.sqlite.accounts import SqliteAccounts
 
 
@@ -79,6 +80,19 @@ def accounts() -> Iterator[tuple[Config, SqliteAccounts, Directory]]:
     store = SqliteAccounts(data_folder(config).accounts)
     try:
         yield config, store, Directory(config.domains, store, config.hostname, config.postmaster)
+    finally:
+        store.close()
+
+
+@contextmanager
+def standing(config: Config) -> Iterator[LmdbStanding]:
+    """What is remembered between sessions, while the server runs or not. Raises StandingError."""
+    from gatepost.cli import output
+    from gatepost.store.lmdb.standing import LmdbStanding
+
+    store = LmdbStanding(data_folder(config).standing, output.note)
+    try:
+        yield store
     finally:
         store.close()
 
