@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.cli.session import who
 
 if TYPE_CHECKING:
+    from gatepost.audit.event import Recorder
     from gatepost.config.model import Config
 
 FIRST_NUMBER: Final = 900  # of a writer: workers have the low ones, and go on with their own files after a restart
 
 
 @contextmanager
-def recording(config: Config, act: str, **details: Any) -> Iterator[None]:
-    """What happens inside is one `admin` event. Raises RecordError before it happens when nothing can be recorded.
+def recording(config: Config, act: str, **details: Any) -> Iterator[Recorder]:
+    """What happens inside is one `admin` event; further events of it go to the recorder that is given. Raises
+    RecordError before it happens when nothing can be recorded.
 
     details: never a password. Those that are None are left out.
     """
@@ -28,7 +30,7 @@ def recording(config: Config, act: str, **details: Any) -> Iterator[None]:
     known = {name: value for name, value in details.items() if value not in (None, (), [])}
     writer = AuditWriter(DataFolder(config.data).audit, config.hostname, FIRST_NUMBER, SystemClock(), SystemIds())
     try:
-        yield
+        yield writer
         writer.record(Event("admin", details={"act": act, "by": who(), **known}))
     finally:
         writer.close()

@@ -61,8 +61,9 @@ class Bans:
     """The bans that this process knows how to find. A `gate.parts.BanLayer`; the facts themselves are in `standing`."""
 
     def __init__(
-        self, standing: StandingStore, recorder: Recorder, clock: Clock, ids: Ids, trusted: NetworkSet
+        self, standing: StandingStore, recorder: Recorder | None, clock: Clock, ids: Ids, trusted: NetworkSet
     ) -> None:
+        """recorder: None where bans are only looked at."""
         self._standing = standing
         self._recorder = recorder
         self._clock = clock
@@ -118,6 +119,7 @@ class Bans:
         return await _had(self._spared(str(parsed.network_address), self._clock.unix())) or ""
 
     def _record(self, what: str, network: str, details: dict[str, Any]) -> None:
+        assert self._recorder is not None  # whoever lays or lifts has one
         told = {name: value for name, value in details.items() if value}
         self._recorder.record(Event("ban", id=self._ids.new(), details={"what": what, "network": network, **told}))
 
