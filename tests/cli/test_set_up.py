@@ -173,3 +173,16 @@ def test_policy_list_shows_each_check_with_the_modes_of_this_configuration(gatep
     assert found["message.size"]["settings"]["limit"] == 2**20
     assert found["relay"]["optional"] is False
     assert "shadow: mx, lmtp" in gatepost("policy", "list").out
+
+
+def test_lines_of_tables_that_are_no_entries_are_named_before_the_server_starts(
+    gatepost: Command, folder: Path
+) -> None:
+    (folder / "denied.cidr").write_text("192.0.2.0/24\n192.0.2.7/24\n")
+    with (folder / "gatepost.toml").open("a") as file:
+        file.write('[policy."client.access"]\ndeny = ["file:denied.cidr"]\n')
+    ran = gatepost("check", "config")
+    assert ran.code == 0
+    path = folder / "denied.cidr"
+    assert f"warning: {path}:2: 192.0.2.7/24 has host bits set; it is passed over, correct or remove it" in ran.err
+    assert len(gatepost("check", "config", "--json").json["tables"]) == 1

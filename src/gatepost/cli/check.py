@@ -12,6 +12,8 @@ from gatepost.cli.options import AsJson, ConfigFile, given, noun
 from gatepost.cli.session import act_as_user
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gatepost.config.model import Config
     from gatepost.config.problem import Problem
 
@@ -33,12 +35,13 @@ def check_config(config: ConfigFile = None, as_json: AsJson = False) -> None:
             raise
         output.thing({"file": str(file), "ok": False, "errors": [_shown(item) for item in error.problems]})
         raise typer.Exit(1) from None
-    concerns = _concerns(settings)
+    concerns, tables = _concerns(settings), _lines_of_tables(settings)
     if given.as_json:
         warnings = [_shown(item) for item in settings.warnings]
-        output.thing({"file": str(file), "ok": True, "errors": [], "warnings": warnings, "accounts": concerns})
+        found = {"warnings": warnings, "accounts": concerns, "tables": tables}
+        output.thing({"file": str(file), "ok": True, "errors": [], **found})
         return
-    for line in (*map(str, settings.warnings), *concerns):
+    for line in (*map(str, settings.warnings), *concerns, *tables):
         output.note(f"warning: {line}")
     output.done(f"{file} is in order: {len(settings.listeners)} listeners, {len(settings.domains)} domains.")
 
@@ -63,6 +66,9 @@ def check_tls(config: ConfigFile = None, as_json: AsJson = False) -> None:
         except CertificateError as error:
             row["problem"] = str(error)
         found.append(row)
+    if settings.tls.client_ca is not None:
+        row = {"certificate": str(settings.tls.client_ca), "names": ["(authorities of clients)"], "ends": None}
+        found.append(row | {"problem": _trouble_with_authorities(settings.tls.client_ca)})
     columns = ("certificate", "names", "ends")
     output.rows(found, columns, "No certificate is configured; the server makes a self-signed one.")
     problems = [row["problem"] for row in found if row["problem"]]
@@ -70,6 +76,30 @@ def check_tls(config: ConfigFile = None, as_json: AsJson = False) -> None:
         output.note(problem)
     if problems:
         raise typer.Exit(1)
+
+
+def _trouble_with_authorities(path: Path) -> str:
+    """What is wrong with `tls.client_ca`, "" for nothing."""
+    import ssl
+
+    from gatepost.net.tls_certificates import CertificateError
+    from gatepost.net.tls_clients import load_authorities, read_authorities
+
+    try:
+        read_authorities(path)
+        load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), path)
+    except CertificateError as error:
+        return str(error)
+    return ""
+
+
+def _lines_of_tables(settings: Config) -> list[str]:
+    """The lines of the tables of `client.access` that are no entries."""
+    from gatepost.gate.access import told_lines
+    from gatepost.policy.checks import client_access
+
+    access = settings.policy.get(client_access.NAME)
+    return told_lines(access) if isinstance(access, client_access.Settings) else []
 
 
 def _concerns(settings: Config) -> list[str]:

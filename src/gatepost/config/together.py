@@ -11,11 +11,12 @@ from gatepost.config.files import read_file
 from gatepost.config.listen import SMTP_SERVICES, Address
 from gatepost.config.policy import BY_NAME
 from gatepost.config.problem import Location, Problems, Wrong, show
-from gatepost.config.schema import Delivery, Listen, Relay, Tls, Top
+from gatepost.config.schema import POLICY, Delivery, Listen, Relay, Tls, Top
 from gatepost.config.sections import Sections
 from gatepost.delivery.schedule import Schedule
 from gatepost.delivery.settings import HopUrl
 from gatepost.net.dns.servers import parse_server
+from gatepost.policy.checks import client_access
 
 MAX_PEM_OCTETS = 2**20
 LEAST_TOKEN_CHARACTERS = 16
@@ -34,6 +35,7 @@ def check_together(sections: Sections, problems: Problems) -> None:
         _check_relay(sections.relay, problems)
     _check_next_hops(sections, problems)
     _check_limits(sections, problems)
+    _check_access(sections, problems)
     if sections.delivery is not None:
         _check_delivery(sections.delivery, problems)
     if sections.dns is not None and sections.dns.validating:
@@ -121,7 +123,7 @@ def _check_tls(tls: Tls, problems: Problems) -> None:
         problems.error(("tls", "sni"), "there is no certificate for peers that name no host",
                        "set certificate and key in [tls] itself, and the further ones in [[tls.sni]]")  # fmt: skip
     files: list[tuple[Location, Path]] = [
-        (("tls", name), getattr(tls, name)) for name in ("certificate", "key") if name in given
+        (("tls", name), getattr(tls, name)) for name in ("certificate", "key", "client_ca") if name in given
     ]
     for place, table in enumerate(tls.sni):
         files += [(("tls", "sni", place, name), getattr(table, name)) for name in ("certificate", "key")]
@@ -234,6 +236,13 @@ def _check_limits(sections: Sections, problems: Problems) -> None:
         table = sections.policy.get(check)
         if table is not None and getattr(table, name) != getattr(BY_NAME[check].settings, name):
             problems.error(at, f'[policy."{check}"] sets {name} too', "keep one of the two")
+
+
+def _check_access(sections: Sections, problems: Problems) -> None:
+    access = sections.policy.get(client_access.NAME)
+    if isinstance(access, client_access.Settings) and access.only_listed and not access.allow:
+        problems.error((POLICY, client_access.NAME, "only_listed"), "`allow` is empty, so nobody could start a session",
+                       'list who may, as in allow = ["192.0.2.0/24"]')  # fmt: skip
 
 
 def _check_delivery(delivery: Delivery, problems: Problems) -> None:

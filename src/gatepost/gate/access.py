@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from gatepost.gate.client_names import MAX_NAMES, names_of, verified
-from gatepost.policy.access_table import AccessList, AccessTable, BadLine, HandedOver, split_entries, taken_over
+from gatepost.policy.access_table import AccessList, AccessTable, HandedOver, split_entries, taken_over
 from gatepost.policy.checks.client_access import Settings
 from gatepost.policy.facts import Listing
 from gatepost.ports.resolver import Resolver
@@ -157,12 +157,20 @@ class AccessTables:
         self._deny = AccessTable((self._own_deny, *(self._files[path].found for path in self._deny_files)))
 
 
-def bad_lines(path: str) -> list[BadLine]:
-    """The first lines of a table that are no entries, for `check config`. Raises OSError."""
-    from gatepost.policy.access_table import read_list
-
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return read_list(file, path)[1]
+def told_lines(settings: Settings) -> list[str]:
+    """What is wrong with the lines of all tables, a sentence for each, for `check config`. Takes its time."""
+    told: list[str] = []
+    for entries in (settings.allow, settings.deny):
+        for path in split_entries(entries)[1]:
+            _, handed = _read_apart(path)
+            told += [
+                f"{path}:{line.number}: {line.problem}; it is passed over, correct or remove it" for line in handed.bad
+            ]
+            if handed.bad_total > len(handed.bad):
+                told.append(f"{path}: {handed.bad_total - len(handed.bad)} more lines like these")
+            if handed.error:
+                told.append(f"{path} cannot be read ({handed.error})")
+    return told
 
 
 def _told(path: str, handed: HandedOver) -> str:
