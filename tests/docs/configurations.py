@@ -19,7 +19,7 @@ def loadable(text: str, folder: Path) -> str:
         text = 'hostname = "mx.example.org"\n' + text
     if "listen" not in document:
         text += LISTEN
-    for name, path in re.findall(r'^\s*(certificate|key)\s*=\s*"([^"]+)"', text, re.M):
+    for name, path in re.findall(r'^\s*(certificate|key|client_ca)\s*=\s*"([^"]+)"', text, re.M):
         text = text.replace(f'"{path}"', f'"{_file(folder, path, PEM + name)}"')
     for path in re.findall(r'\{ file = "([^"]+)" \}', text):
         text = text.replace(f'"{path}"', f'"{_file(folder, path, "a secret that nobody guesses")}"')

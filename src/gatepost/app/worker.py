@@ -57,6 +57,8 @@ from gatepost.store.sqlite.spool_set import SpoolSet
 
 log = structlog.get_logger()
 
+LOGINS: Final = frozenset(("submission", "submissions", "pop3", "pop3s"))
+"""Where users log in, and may be asked for a certificate."""
 HOUSEKEEPING_SECONDS: Final = 10.0  # sweeping what has ended, adopting spools that nobody holds
 DRAIN_TURN_SECONDS: Final = 0.05
 
@@ -185,13 +187,17 @@ class Worker:
         await self._control.start()
         await self._door.open()
         tls = TlsForPeers(self._tls.context, self._tls.end_point_for) if self._tls else None
+        asking = tls
+        if self._tls is not None and self._tls.asking_context is not None:
+            asking = TlsForPeers(self._tls.asking_context, self._tls.end_point_for, asks=True)
         for listener, sock in self._sockets.items():
             make = self._driver_of(listener)
             if listener.service == "admin":
                 context = None if self._is_on_loopback(listener) or tls is None else tls.context
                 self._tasks.append(loop.create_task(self._observation.serve(sock, context)))
             elif make is not None:
-                self._served.append(await serve(sock, listener, make, tls, self._config.trusted))
+                speaks = asking if listener.service in LOGINS else tls
+                self._served.append(await serve(sock, listener, make, speaks, self._config.trusted))
 
     def _driver_of(self, listener: Listener) -> Callable[[Wire], SessionDriver] | None:
         """What makes the session of a connection; None for what is served by others (`admin`)."""

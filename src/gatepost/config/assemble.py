@@ -80,7 +80,8 @@ def _set(**values: Any) -> dict[str, Any]:
 
 def _tls(tls: Tls) -> TlsSettings:
     first = [(tls.certificate, tls.key)] if "certificate" in tls.model_fields_set else []
-    return TlsSettings((*first, *((table.certificate, table.key) for table in tls.sni)))
+    client_ca = tls.client_ca if "client_ca" in tls.model_fields_set else None
+    return TlsSettings((*first, *((table.certificate, table.key) for table in tls.sni)), client_ca)
 
 
 def _policy(tables: Mapping[str, CheckSettings], limits: Limits) -> dict[str, CheckSettings]:

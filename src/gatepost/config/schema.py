@@ -72,6 +72,7 @@ class Tls(Table):
 
     certificate: FileName = Path()
     key: FileName = Path()
+    client_ca: FileName = Path()
     sni: list[CertificateTable] = Field(default_factory=list)
 
 

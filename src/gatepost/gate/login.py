@@ -82,7 +82,7 @@ def offered_mechanisms(session: GateSession) -> tuple[str, ...]:
     facts = AuthFacts(session=session.facts, mechanism="", attempts=NOTHING_COUNTED)
     decision = session.parts.policy.decide(Stage.AUTH, facts)
     assert not isinstance(decision, Needs)  # all that AUTH checks read is given
-    return () if decision.verdict is not None else mechanisms_for(_end_point(session))
+    return () if decision.verdict is not None else mechanisms_for(_end_point(session), session.facts.certificate)
 
 
 class LoginAttempt:
@@ -129,7 +129,10 @@ class LoginAttempt:
         if decision.verdict is not None:
             return self._policy_refusal(decision)
         mechanism = server_mechanism(
-            self._mechanism, nonce=secrets.token_urlsafe(24), end_point=_end_point(self._session)
+            self._mechanism,
+            nonce=secrets.token_urlsafe(24),
+            end_point=_end_point(self._session),
+            identity=self._session.facts.certificate,
         )
         if mechanism is None:
             return Refused(NOT_OFFERED)
@@ -211,8 +214,20 @@ class LoginAttempt:
             if isinstance(found, Denied):
                 return await reject(self._session, found, self._mechanism)
             self._login = found
-        assert self._login is not None  # a mechanism succeeds after `checked(True)` or with a candidate only
+        if self._login is None:
+            return await self._certified(success.name)
         return await accept(self._session, self._login, self._mechanism)
+
+    async def _certified(self, name: str) -> Step:
+        """EXTERNAL: the account of the certificate, if it is still there."""
+        try:
+            found: Any = self._session.parts.directory.account(name)
+            account = await found if is_later(found) else found
+        except AccountsError as error:
+            return await self._unavailable(error)
+        if account is None:
+            return await reject(self._session, Denied(name, "the account of the certificate is gone"), self._mechanism)
+        return await accept(self._session, Login(account), self._mechanism)
 
     async def _failed(self, failure: Failure) -> Step:
         if failure.kind == "cancelled":

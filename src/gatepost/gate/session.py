@@ -13,17 +13,19 @@ from typing import Any, Final, cast
 import msgspec
 import structlog
 
+from gatepost.accounts.certificates import account_named
+from gatepost.accounts.model import Account
 from gatepost.audit.event import Event, EventClient, Kind, RecordError
 from gatepost.gate.gather import GATHERERS
 from gatepost.gate.gather_attempts import Counted
 from gatepost.gate.gather_client import Arrival
 from gatepost.gate.gather_harvest import left_to_count
-from gatepost.gate.later import then
+from gatepost.gate.later import had, then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.policy.facts import SUBMISSION, ConnectFacts, Facts, Service, SessionFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
-from gatepost.ports.wire import Peer, PeerTls
+from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
 from gatepost.standing.port import Leave, Operation, StandingError
 
 log = structlog.get_logger()
@@ -100,6 +102,8 @@ class GateSession:
         """A trusted proxy named the client (XCLIENT): whatever was known of the one before is forgotten."""
         self.peer = peer
         self.arrival = None
+        if self.tls is not None:  # the certificate is the proxy's
+            self.tls = msgspec.structs.replace(self.tls, certificate=None)
         self._client = None
         self.facts = self._first_facts()
 
@@ -111,7 +115,34 @@ class GateSession:
         """STARTTLS is done: what was said before is forgotten (RFC 3207 §4.2)."""
         self.tls = tls
         self._client = None
-        self.know(tls_version=tls.version, tls_cipher=tls.cipher, helo="", extended=False)
+        first = self._first_facts()
+        self.facts = msgspec.structs.replace(first, grant=self.facts.grant)
+
+    def recognise(self) -> Any:
+        """Unavailable, if the account that the peer's certificate names could not be looked up; else None, and the
+        facts say who it is. At once or as an awaitable; after each handshake, before the peer is told what it may use.
+        """
+        certificate = self.tls.certificate if self.tls else None
+        if certificate is None or self.facts.certificate:
+            return None
+        return had(
+            lambda: account_named(self.parts.directory, certificate.addresses),
+            lambda account: self._recognised(certificate, account),
+        )
+
+    def _recognised(self, certificate: PeerCertificate, account: Account | None) -> None:
+        details = {"mechanism": "certificate", "fingerprint": certificate.fingerprint, "subject": certificate.subject}
+        if account is None:
+            details["reason"] = "no account has an address of the certificate"
+        try:
+            self.record(self.event("auth", details=details))
+        except RecordError as error:
+            log.error("certificate not recognised: the record cannot be written", error=str(error))
+            return
+        if account is not None:
+            self.know(certificate=account.address)
+        elif self.tls is not None:
+            self.tls = msgspec.structs.replace(self.tls, certificate=None)  # nobody's; it has been told
 
     # --- decisions -----------------------------------------------------------------------------------------------
 
@@ -125,7 +156,7 @@ class GateSession:
         )
         return met
 
-    def _met(self, decided: Decided) -> Decided:
+    def _met(self, decided: Decided) -> Any:
         """A refused peer may be one of a flood: its session is counted in the flood's event, whose ID is told."""
         decision, _ = decided
         verdict, floods, ip = decision.verdict, self.parts.floods, self.peer.ip
@@ -134,7 +165,8 @@ class GateSession:
             if summed_in:
                 self.id = summed_in
                 self._is_summed = True
-        return decided
+        # Who cannot be looked up now is asked for again at the greeting.
+        return decided if verdict is not None else then(self.recognise(), lambda _: decided)
 
     def decide(self, stage: Stage, facts: Facts) -> Decided | Awaitable[Decided]:
         """The decision for `stage`: at once where every fact is at hand, else as an awaitable."""
@@ -214,7 +246,7 @@ class GateSession:
             service=facts.service,
             client=self._client,
             helo=facts.helo,
-            login=facts.login,
+            login=facts.account,
             **fields,
         )
 

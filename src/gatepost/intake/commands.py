@@ -65,6 +65,7 @@ NO_LIMIT: Final = 1 << 62  # octets; the room of the spool is the limit then
 START_CONTENT: Final = Reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
 NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again later")
 SPOOL_FAILED: Final = Reply(451, "4.3.0", "The message could not be stored, try again later")
+UNKNOWN_PEER: Final = Reply(421, "4.3.0", "Your certificate cannot be looked up now, try again later")
 UNRECORDED: Final = Reply(421, "4.3.0", "This server cannot keep its record, try again later")
 COMMANDS_HELP: Final = "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY EXPN HELP STARTTLS AUTH"
 # A refusal of the syntax is a check's decision too; these are the checks.
@@ -191,6 +192,9 @@ class Commands:
         session.parser.set_dialect(session.dialect)
 
     def _helo(self, command: Helo | Ehlo | Lhlo) -> Any:
+        return then(self._gate.recognise(), lambda unknown: UNKNOWN_PEER if unknown else self._greet(command))
+
+    def _greet(self, command: Helo | Ehlo | Lhlo) -> Any:
         literal = parse_literal(command.domain)
         facts = HeloFacts(
             session=self._gate.facts,

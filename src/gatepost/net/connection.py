@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from gatepost.mail.network import parse_ip
+from gatepost.net.tls_clients import shown_certificate
 from gatepost.ports.wire import Peer, PeerTls, SessionDriver, Timer, Wire
 
 HANDSHAKE_SECONDS: Final = 60.0
@@ -28,11 +29,13 @@ EndPoint = Callable[[ssl.SSLObject], bytes]
 
 
 class TlsForPeers:
-    """What a listener needs to speak TLS. context: made before the workers were forked."""
+    """What a listener needs to speak TLS. context: made before the workers were forked. asks: it asks for client
+    certificates."""
 
-    def __init__(self, context: ssl.SSLContext, end_point: EndPoint) -> None:
+    def __init__(self, context: ssl.SSLContext, end_point: EndPoint, *, asks: bool = False) -> None:
         self.context = context
         self.end_point = end_point
+        self.asks = asks
 
 
 class Connection(asyncio.Protocol):
@@ -238,6 +241,7 @@ class Connection(asyncio.Protocol):
             cipher=cipher[0] if cipher else "",
             end_point=self._tls.end_point(tls),
             resumed=bool(tls.session_reused),
+            certificate=shown_certificate(tls) if self._tls.asks else None,
         )
 
     def _hold_reading(self, who: str) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import msgspec
 
 from gatepost.net.tls_certificates import CertificateError, CertificateWatch, Pair, load_pair
+from gatepost.net.tls_clients import load_authorities, read_authorities
 from gatepost.net.tls_self_signed import REMADE_BEFORE_END, make_self_signed, self_signed_files
 from gatepost.ports.clock import Clock
 
@@ -30,9 +31,11 @@ class TlsSettings(msgspec.Struct, frozen=True):
     """What an administrator says about our certificates (`[tls]`); `config` fills it.
 
     certificates: (certificate with chain, key) files in PEM form; the first is the default. Empty: one of our own.
+    client_ca: a file of authorities that issue client certificates; None: nobody is asked for one.
     """
 
     certificates: tuple[tuple[Path, Path], ...] = ()
+    client_ca: Path | None = None
 
 
 class _PairContext(ssl.SSLContext):
@@ -41,10 +44,12 @@ class _PairContext(ssl.SSLContext):
     pair: Pair
 
     @classmethod
-    def of(cls, pair: Pair) -> Self:
+    def of(cls, pair: Pair, client_ca: Path | None = None) -> Self:
         """Raises CertificateError where OpenSSL is stricter than we are."""
         context = _configured(cls(ssl.PROTOCOL_TLS_SERVER))
         context.pair = pair
+        if client_ca is not None:  # whether it is asked for is said by the context in front
+            load_authorities(context, client_ca)
         try:
             context.load_cert_chain(pair.certificate, pair.key, password=lambda: "")
         except (ssl.SSLError, OSError) as error:
@@ -55,6 +60,9 @@ class _PairContext(ssl.SSLContext):
 
 class ServerTls:
     """The server's TLS: `context` is given to listeners, once and for good; `reload` changes what it sends.
+
+    asking_context: the same for listeners where people and devices log in: it asks for a client certificate too. Other
+    mail servers show theirs to whoever asks, issued by whomever, so those are not asked. None without `client_ca`.
 
     Invariant: at any time there is a complete set of contexts, each with a certificate that was valid when loaded.
     """
@@ -70,13 +78,19 @@ class ServerTls:
         self._folder = data_dir / FOLDER
         self._clock = clock
         self._files = settings.certificates or (self_signed_files(self._folder),)
-        self._watch = CertificateWatch(path for files in self._files for path in files)
+        self._client_ca = settings.client_ca
+        watched = [path for files in self._files for path in files]
+        self._watch = CertificateWatch([*watched, *([self._client_ca] if self._client_ca else [])])
+        self._client_flags = ssl.VerifyFlags(0)
+        self.asking_context: ssl.SSLContext | None = None
         loaded, problems = self._load()
         if problems:
             raise CertificateError("\n".join(problems))
         self._install(loaded)
         self.context = _configured(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         self.context.sni_callback = self._choose
+        if self._client_ca is not None:
+            self.asking_context = _asking(self._choose, self._client_flags)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -98,6 +112,8 @@ class ServerTls:
         Sessions and tickets are not touched.
         """
         loaded, problems = self._load()
+        if self.asking_context is not None:
+            self.asking_context.verify_flags = self._client_flags
         self._install({files: loaded.get(files) or self._loaded[files] for files in self._files})
         return [f"{problem}; the old one stays in use" for problem in problems]
 
@@ -112,12 +128,18 @@ class ServerTls:
     def _load(self) -> tuple[dict[_Files, _PairContext], list[str]]:
         """Every pair that can be used, and what is wrong with the others."""
         now = self._clock.now()
-        loaded, problems = {}, []
+        loaded: dict[_Files, _PairContext] = {}
+        problems: list[str] = []
+        if self._client_ca is not None:
+            try:
+                self._client_flags = read_authorities(self._client_ca)
+            except CertificateError as error:
+                return {}, [str(error)]
         for files in self._files:
             try:
                 if self.is_self_signed:
                     make_self_signed(self._folder, self._hostname, now)
-                loaded[files] = _PairContext.of(load_pair(*files, now))
+                loaded[files] = _PairContext.of(load_pair(*files, now), self._client_ca)
             except CertificateError as error:
                 problems.append(str(error))
         return loaded, problems
@@ -137,6 +159,18 @@ class ServerTls:
         asked = (name or "").lower().removesuffix(".")
         context = self._by_name.get(asked) or self._by_name.get("*." + asked.partition(".")[2]) or self._default
         ssl_object.context = context
+
+
+def _asking(choose: Any, flags: ssl.VerifyFlags) -> ssl.SSLContext:
+    """A context in front that asks for a client certificate, and goes on without one. No tickets: a resumed session
+    would not look again at an authority or a CRL that has changed since."""
+    context = _configured(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    context.sni_callback = choose
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags = flags
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    return context
 
 
 def _configured(context: _Context) -> _Context:

@@ -91,6 +91,14 @@ class Pop3Session:
         assert tls is not None  # the wire says so before it calls
         self.gate.tls_started(tls)
         self.protocol.tls_started()
+        recognised = self.gate.recognise()
+        if is_later(recognised):
+            self.run(partial(self._offer_later, recognised))
+        else:
+            self.protocol.offer = self.commands.logins.offer()
+
+    async def _offer_later(self, recognised: Awaitable[object]) -> None:
+        await recognised
         self.protocol.offer = self.commands.logins.offer()
 
     def peer_finished(self) -> None:
@@ -185,6 +193,7 @@ class Pop3Session:
         # What waits for RCPT in SMTP has nothing to wait for here.
         verdict = decision.verdict or next(iter(decision.later), None)
         if verdict is None:
+            self.protocol.offer = self.commands.logins.offer()
             self._say(ok(f"{self.parts.gate.hostname} POP3 server ready"))
         else:
             if not verdict.silent:

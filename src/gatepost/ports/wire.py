@@ -11,14 +11,27 @@ from typing import Protocol
 import msgspec
 
 
+class PeerCertificate(msgspec.Struct, frozen=True):
+    """A client certificate that an authority of `[tls] client_ca` issued.
+
+    fingerprint: SHA-256, as hex digits. subject: as RFC 4514 writes it. addresses: mail addresses in it (rfc822Name).
+    """
+
+    fingerprint: str
+    subject: str
+    addresses: tuple[str, ...] = ()
+
+
 class PeerTls(msgspec.Struct, frozen=True):
     """The TLS that a peer negotiated with us. end_point: the hash of the certificate we showed (tls-server-end-point,
-    RFC 5929 §4), for SCRAM-PLUS. resumed: an earlier session's ticket was used."""
+    RFC 5929 §4), for SCRAM-PLUS. resumed: an earlier session's ticket was used. certificate: that the peer showed, None
+    for none."""
 
     version: str  # "TLSv1.3"
     cipher: str
     end_point: bytes = b""
     resumed: bool = False
+    certificate: PeerCertificate | None = None
 
 
 class Peer(msgspec.Struct, frozen=True):
