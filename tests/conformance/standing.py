@@ -178,6 +178,22 @@ class StandingSuite:
                 Fact(key, table.encode() + key.encode(), NOW + 1) for key in ("B", "a", "b", "ä")
             ]
 
+    async def test_what_somebody_else_has_changed_is_not_replaced(self, standing: StandingStore) -> None:
+        assert await standing.replace("grant", "k", None, b"ada", NOW + 60, NOW)
+        assert not await standing.replace("grant", "k", None, b"bob", NOW + 60, NOW)
+        assert not await standing.replace("grant", "k", b"bob", b"eve", NOW + 60, NOW)
+        assert await settled(standing.recall("grant", "k", NOW)) == b"ada"
+        assert await standing.replace("grant", "k", b"ada", b"bob", NOW + 90, NOW)
+        assert await settled(standing.recall("grant", "k", NOW + 60)) == b"bob"
+        # What has ended is nothing, though nobody has swept it.
+        assert not await standing.replace("grant", "k", b"bob", b"ada", NOW + 200, NOW + 90)
+        assert await standing.replace("grant", "k", None, b"ada", NOW + 200, NOW + 90)
+
+    async def test_of_many_who_replace_the_same_one_wins(self, standing: StandingStore) -> None:
+        won = await asyncio.gather(*(standing.replace("grant", "k", None, b"%d" % n, NOW + 9, NOW) for n in range(50)))
+        assert won.count(True) == 1
+        assert await settled(standing.recall("grant", "k", NOW)) == b"%d" % won.index(True)
+
     async def test_forgetting_says_whether_there_was_something(self, standing: StandingStore) -> None:
         await standing.remember("ban", "192.0.2.0/24", b"", NOW + 60)
         assert await standing.forget("ban", "192.0.2.0/24") is True

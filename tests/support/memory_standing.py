@@ -65,6 +65,14 @@ class MemoryStanding:
         self._check()
         self._facts[table, key] = (value, until)
 
+    async def replace(
+        self, table: Table, key: str, before: bytes | None, value: bytes, until: float, now: float
+    ) -> bool:
+        if self.recall(table, key, now) != before:
+            return False
+        self._facts[table, key] = (value, until)
+        return True
+
     async def forget(self, table: Table, key: str) -> bool:
         self._check()
         return self._facts.pop((table, key), None) is not None

@@ -125,6 +125,13 @@ class StandingStore(Protocol):
         """Returns when the fact is on stable storage. An older fact at `key` is replaced."""
         ...
 
+    async def replace(
+        self, table: Table, key: str, before: bytes | None, value: bytes, until: float, now: float
+    ) -> bool:
+        """Whether `value` is at `key` now, durably: only if what was there is `before` (None: nothing, or what had
+        ended). So two workers that change what they have read do not undo each other."""
+        ...
+
     async def forget(self, table: Table, key: str) -> bool:
         """Whether there was such a fact; it is gone, durably."""
         ...

@@ -52,6 +52,20 @@ class Facts:
         octets, packed = octets_of(TABLES[table], key), pack_fact(key, value, until)
         await self._change(lambda txn: txn.put(octets, packed))
 
+    async def replace(
+        self, table: Table, key: str, before: bytes | None, value: bytes, until: float, now: float
+    ) -> bool:
+        """Whether it is remembered, on stable storage: only where `before` is what there was."""
+        octets, packed = octets_of(TABLES[table], key), pack_fact(key, value, until)
+
+        def change(txn: Transaction) -> int:
+            there = txn.get(octets)
+            if (fact_value(there, now) if there is not None else None) != before:
+                return False
+            return txn.put(octets, packed)
+
+        return bool(await self._change(change))
+
     async def forget(self, table: Table, key: str) -> bool:
         """Whether it was there."""
         octets = octets_of(TABLES[table], key)

@@ -94,6 +94,12 @@ class LmdbStanding:
         """Returns when the fact is on stable storage; those that come together share a commit."""
         await self._facts.remember(table, key, value, until)
 
+    async def replace(
+        self, table: Table, key: str, before: bytes | None, value: bytes, until: float, now: float
+    ) -> bool:
+        """Whether the fact is there now: only if what was there is `before`."""
+        return await self._facts.replace(table, key, before, value, until, now)
+
     async def forget(self, table: Table, key: str) -> bool:
         """Whether there was such a fact; it is gone, durably."""
         return await self._facts.forget(table, key)
