@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -13,6 +13,7 @@ from gatepost.policy.facts import SMTP_SERVICES, HarvestLevel, RcptFacts, Stage
 from gatepost.policy.verdict import Verdict
 
 NAME = "recipient.harvest"
+TOO_MANY: Final = Reply(421, "4.7.0", "Too many recipients that do not exist, try again later")
 
 
 class Settings(CheckSettings, frozen=True, kw_only=True):
@@ -44,14 +45,12 @@ def decide(facts: RcptFacts, settings: Settings) -> Verdict | None:
         what = "a decoy and " if level.decoy else ""
         reason = f"{what}{level.unknown:.0f} unknown recipients, {percent:.0f} % of all; {show_quota(settings.limit)}"
         ban = 0.0 if facts.session.may_relay_by else settings.ban
-        reply = Reply(421, "4.7.0", "Too many recipients that do not exist, try again later")
-        return Verdict(NAME, reply, f"{reason} are allowed", close=True, ban=ban)
+        return Verdict(NAME, TOO_MANY, f"{reason} are allowed", close=True, ban=ban)
     over = level.unknown - settings.free
     if over <= 0:
         return None
     seconds = min(over * settings.wait, settings.longest_wait)
-    reply = Reply(450, "4.7.0", "Too many recipients that do not exist")
-    return Verdict(NAME, reply, f"{level.unknown:.0f} unknown recipients", action="slow", wait=seconds)
+    return Verdict(NAME, TOO_MANY, f"{level.unknown:.0f} unknown recipients", action="slow", wait=seconds)
 
 
 CHECK = Check(
