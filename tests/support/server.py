@@ -168,6 +168,17 @@ class Server:
         for pid in processes:
             _wait_gone(pid)
 
+    def kill_supervisor(self, seconds: float = 40.0) -> None:
+        """SIGKILL to the supervisor alone. Returns when all those below it have ended by themselves, or raises
+        ServerFailed."""
+        process, self._process = self._process, None
+        assert process is not None
+        below = self.processes(process.pid)
+        process.kill()
+        process.wait()
+        for pid in below:
+            _wait_gone(pid, seconds)
+
     def processes(self, of: int | None = None) -> list[int]:
         """PIDs below the supervisor: leaders and workers."""
         below: dict[int, list[int]] = {}
@@ -308,4 +319,4 @@ def _wait_gone(pid: int, seconds: float = 10.0) -> None:
         if state in "ZX":
             return
         time.sleep(TURN_SECONDS)
-    raise ServerFailed(f"process {pid} survives SIGKILL")
+    raise ServerFailed(f"process {pid} is still there after {seconds:.0f} s")
