@@ -11,6 +11,7 @@ from tests.cli.conftest import CONFIG, Command
 from tests.conformance.spool import add
 
 from gatepost.net.clock import SystemClock
+from gatepost.spool.model import Hold
 from gatepost.spool.settings import SpoolSettings
 from gatepost.standing.port import Charge, Rate
 from gatepost.store.data_folder import prepare
@@ -76,8 +77,8 @@ def test_an_account_is_shown_with_the_number_of_its_messages_that_are_held(gatep
 
     async def fill() -> None:
         spool = SqliteSpool.open(prepare(folder / "data").root, "0", SpoolSettings(), SystemClock())
-        await add(spool, "x@far.example", login="ada@example.org", held=True, hold_reason="sender.rate: too many")
-        await add(spool, "x@far.example", login="bob@example.org", held=True, hold_reason="sender.rate: too many")
+        await add(spool, "x@far.example", login="ada@example.org", held_by=Hold.CHECK, hold_reason="sender.rate: too many")
+        await add(spool, "x@far.example", login="bob@example.org", held_by=Hold.CHECK, hold_reason="sender.rate: too many")
         await add(spool, "x@far.example", login="ada@example.org")
         await spool.close()
 

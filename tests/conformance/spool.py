@@ -11,7 +11,7 @@ import pytest
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope, Recipient
 from gatepost.mail.ids import make_id
-from gatepost.spool.model import Entry, EntryRecipient, NewEntry, Settlement, State
+from gatepost.spool.model import Entry, EntryRecipient, Hold, NewEntry, Settlement, State
 from gatepost.spool.port import Content, SpoolError, SpoolStore
 from gatepost.spool.transitions import is_at_end
 
@@ -28,7 +28,7 @@ def new_entry(
     at: float = NOW,
     sender: str = "bob",
     prefix: bytes = PREFIX,
-    **more: bool | str,
+    **more: bool | str | Hold | None,
 ) -> NewEntry:
     """An entry for `recipients` (default ada@example.org), each with its domain as destination."""
     names = recipients or ("ada@example.org",)
@@ -271,14 +271,38 @@ class SpoolConformance:
     # --- what people do
 
     async def test_a_held_entry_waits_for_a_person(self, spool: SpoolStore) -> None:
-        entry_id = await add(spool, held=True, hold_reason="looks like a virus")
+        entry_id = await add(spool, held_by=Hold.CHECK, hold_reason="sender.rate: too many")
         assert await spool.next_due() is None
         assert await spool.lease(NOW + 1e6, 10) == []
         assert await spool.change(entry_id, "retry", NOW)
         assert await spool.lease(NOW + 1e6, 10) == []
         assert await spool.change(entry_id, "release", NOW + 5)
         (leased,) = await spool.lease(NOW + 5, 10)
-        assert leased.recipients[0].reply == "looks like a virus"
+        (recipient,) = leased.recipients
+        assert (recipient.held_by, recipient.hold_reason, recipient.reply) == (None, "", "")
+
+    async def test_what_is_in_quarantine_leaves_it_by_its_own_door(self, spool: SpoolStore) -> None:
+        entry_id = await add(spool, held_by=Hold.QUARANTINE, hold_reason="content.scan: a virus")
+        for action in ("retry", "hold", "release", "bounce", "drop"):
+            assert await spool.change(entry_id, action, NOW)
+            assert await spool.lease(NOW + 1e6, 10) == []
+        assert await spool.change(entry_id, "quarantine-release", NOW + 5)
+        assert ids(await spool.lease(NOW + 5, 10)) == [entry_id]
+
+    async def test_what_is_in_quarantine_can_be_dropped_there(self, spool: SpoolStore) -> None:
+        entry_id = await add(spool, held_by=Hold.QUARANTINE)
+        assert await spool.change(entry_id, "quarantine-drop", NOW)
+        with pytest.raises(SpoolError):
+            await whole(spool, entry_id)
+
+    @pytest.mark.parametrize("held_by", [Hold.PERSON, Hold.CHECK, Hold.DELIVERY])
+    async def test_the_door_of_the_quarantine_lets_out_nothing_else(self, spool: SpoolStore, held_by: Hold) -> None:
+        entry_id = await add(spool, held_by=held_by)
+        for action in ("quarantine-release", "quarantine-drop"):
+            assert await spool.change(entry_id, action, NOW)
+        assert await spool.lease(NOW + 1e6, 10) == []
+        assert await spool.change(entry_id, "release", NOW)
+        assert ids(await spool.lease(NOW, 10)) == [entry_id]
 
     async def test_retry_makes_a_deferred_recipient_due_now(self, spool: SpoolStore) -> None:
         entry_id = await add(spool)
@@ -293,16 +317,18 @@ class SpoolConformance:
         assert await spool.lease(NOW, 10) == []
         assert await spool.next_due() is None
 
-    @pytest.mark.parametrize("held", [False, True])
-    async def test_bounce_makes_it_due_with_attempts_at_their_end(self, spool: SpoolStore, held: bool) -> None:
-        entry_id = await add(spool, at=NOW + 500, held=held)
+    @pytest.mark.parametrize("held_by", [None, Hold.PERSON])
+    async def test_bounce_makes_it_due_with_attempts_at_their_end(
+        self, spool: SpoolStore, held_by: Hold | None
+    ) -> None:
+        entry_id = await add(spool, at=NOW + 500, held_by=held_by)
         assert await spool.change(entry_id, "bounce", NOW)
         (leased,) = await spool.lease(NOW, 10)
         assert is_at_end(leased.recipients[0].attempts)
 
-    @pytest.mark.parametrize("held", [False, True])
-    async def test_drop_removes_it(self, spool: SpoolStore, held: bool) -> None:
-        entry_id = await add(spool, held=held)
+    @pytest.mark.parametrize("held_by", [None, Hold.CHECK])
+    async def test_drop_removes_it(self, spool: SpoolStore, held_by: Hold | None) -> None:
+        entry_id = await add(spool, held_by=held_by)
         assert await spool.change(entry_id, "drop", NOW)
         assert not await spool.change(entry_id, "retry", NOW)
         with pytest.raises(SpoolError):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.spool.model import Settlement, State
+from gatepost.spool.model import Hold, Settlement, State
 from gatepost.spool.port import SpoolError
 from gatepost.spool.transitions import (
     ACTIONS,
@@ -17,6 +17,7 @@ from gatepost.spool.transitions import (
 )
 
 NOW = 1000.0
+OF_QUARANTINE: tuple[Action, ...] = ("quarantine-release", "quarantine-drop")
 DUE, LEASED, DEFERRED, HELD, DONE, BOUNCED = State
 
 
@@ -24,12 +25,12 @@ DUE, LEASED, DEFERRED, HELD, DONE, BOUNCED = State
     ("state", "action", "after"),
     [
         (DUE, "retry", Standing(DUE, 3, NOW)),
-        (DUE, "hold", Standing(HELD, 3, 50.0)),
+        (DUE, "hold", Standing(HELD, 3, 50.0, held_by=Hold.PERSON)),
         (DUE, "release", Standing(DUE, 3, 50.0)),
         (DUE, "bounce", Standing(DUE, ATTEMPTS_AT_END, NOW)),
         (DUE, "drop", Standing(DONE, 3, 50.0)),
         (DEFERRED, "retry", Standing(DUE, 3, NOW)),
-        (DEFERRED, "hold", Standing(HELD, 3, 50.0)),
+        (DEFERRED, "hold", Standing(HELD, 3, 50.0, held_by=Hold.PERSON)),
         (DEFERRED, "release", Standing(DEFERRED, 3, 50.0)),
         (DEFERRED, "bounce", Standing(DUE, ATTEMPTS_AT_END, NOW)),
         (DEFERRED, "drop", Standing(DONE, 3, 50.0)),
@@ -38,16 +39,34 @@ DUE, LEASED, DEFERRED, HELD, DONE, BOUNCED = State
         (LEASED, "release", Standing(LEASED, 3, 50.0)),
         (LEASED, "bounce", Standing(LEASED, 3, 50.0, "bounce")),
         (LEASED, "drop", Standing(LEASED, 3, 50.0, "drop")),
-        (HELD, "retry", Standing(HELD, 3, 50.0)),  # a retry of everything must not let out what is quarantined
-        (HELD, "hold", Standing(HELD, 3, 50.0)),
+        (HELD, "retry", Standing(HELD, 3, 50.0)),  # a retry of everything must not let out what is held
+        (HELD, "hold", Standing(HELD, 3, 50.0, held_by=Hold.PERSON)),
         (HELD, "release", Standing(DUE, 3, NOW)),
         (HELD, "bounce", Standing(DUE, ATTEMPTS_AT_END, NOW)),
         (HELD, "drop", Standing(DONE, 3, 50.0)),
         *[(state, action, Standing(state, 3, 50.0)) for state in (DONE, BOUNCED) for action in ACTIONS],
+        *[
+            (state, action, Standing(state, 3, 50.0))
+            for state in (DUE, DEFERRED, LEASED, HELD)
+            for action in OF_QUARANTINE
+        ],
     ],
 )
 def test_an_action_in_every_state(state: State, action: Action, after: Standing) -> None:
     assert act(Standing(state, 3, 50.0), action, NOW) == after
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_only_its_own_actions_let_out_what_is_in_quarantine(action: Action) -> None:
+    quarantined = Standing(HELD, 0, 50.0, held_by=Hold.QUARANTINE)
+    after = {"quarantine-release": Standing(DUE, 0, NOW), "quarantine-drop": Standing(DONE, 0, 50.0)}
+    assert act(quarantined, action, NOW) == after.get(action, quarantined)
+
+
+@pytest.mark.parametrize("held_by", [Hold.CHECK, Hold.DELIVERY])
+def test_a_person_who_holds_what_is_held_takes_over(held_by: Hold) -> None:
+    """Else what holds it could let it go against that person's will."""
+    assert act(Standing(HELD, 1, 50.0, held_by=held_by), "hold", NOW).held_by is Hold.PERSON
 
 
 @pytest.mark.parametrize(
@@ -65,10 +84,10 @@ def test_the_last_wish_counts_and_only_a_hold_is_taken_back(
     [
         (None, DEFERRED, Standing(DEFERRED, 4, 2000.0)),
         (None, DUE, Standing(DUE, 3, 2000.0)),
-        (None, HELD, Standing(HELD, 3, 2000.0)),
+        (None, HELD, Standing(HELD, 3, 2000.0, held_by=Hold.DELIVERY)),
         (None, DONE, Standing(DONE, 3, 50.0)),
         (None, BOUNCED, Standing(BOUNCED, 3, 50.0)),
-        ("hold", DEFERRED, Standing(HELD, 4, 2000.0)),
+        ("hold", DEFERRED, Standing(HELD, 4, 2000.0, held_by=Hold.PERSON)),
         ("hold", DONE, Standing(DONE, 3, 50.0)),
         ("drop", DEFERRED, Standing(DONE, 4, 2000.0)),
         ("drop", BOUNCED, Standing(BOUNCED, 3, 50.0)),
@@ -96,7 +115,7 @@ def test_a_settlement_that_leases_is_a_mistake() -> None:
     ("before", "after"),
     [
         (Standing(LEASED, 2, 50.0), Standing(DUE, 2, 50.0)),
-        (Standing(LEASED, 2, 50.0, "hold"), Standing(HELD, 2, 50.0)),
+        (Standing(LEASED, 2, 50.0, "hold"), Standing(HELD, 2, 50.0, held_by=Hold.PERSON)),
         (Standing(LEASED, 2, 50.0, "drop"), Standing(DONE, 2, 50.0)),
         (Standing(DEFERRED, 2, 50.0), Standing(DEFERRED, 2, 50.0)),
     ],

@@ -10,14 +10,14 @@ import pytest
 from tests.conformance.spool import add
 from tests.support.clock import HandClock
 
-from gatepost.spool.model import State
+from gatepost.spool.model import Hold, State
 from gatepost.spool.port import SpoolError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import SqliteSpool
 from gatepost.store.sqlite.spool_held import release_held
 from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 
-HELD: dict[str, Any] = {"held": True, "hold_reason": "sender.rate: account ada@example.org: too many"}
+HELD: dict[str, Any] = {"held_by": Hold.CHECK, "hold_reason": "sender.rate: account ada@example.org: too many"}
 
 
 def nobody_listens(_socket: Path, _request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -31,10 +31,17 @@ async def test_what_is_held_of_an_account_is_released_wherever_it_lies(tmp_path:
         mine.append(await add(spool, "x@far.example", "y@far.example", login="ada@example.org", **HELD))
         others = [
             await add(spool, "x@far.example", login="bob@example.org", **HELD),
-            await add(spool, "x@far.example", login="ada@example.org", held=True, hold_reason="content.scan: down"),
+            await add(
+                spool, "x@far.example", login="ada@example.org", held_by=Hold.CHECK, hold_reason="content.scan: down"
+            ),
+            await add(
+                spool, "x@far.example", login="ada@example.org", held_by=Hold.QUARANTINE, hold_reason="sender.rate: x"
+            ),
+            await add(spool, "x@far.example", login="ada@example.org", **HELD),
             await add(spool, "x@far.example", login="ada@example.org"),
         ]
-        assert await spool.change(others[2], "hold", 1.0)  # a person did
+        for entry_id in others[-2:]:
+            assert await spool.change(entry_id, "hold", 1.0)  # a person did, the second time after the check
         await spool.close()
     assert release_held(tmp_path, "ada@example.org", "sender.rate", 5.0, nobody_listens) == mine
     states = {entry.id: {item.state for item in entry.recipients} for entry in SqliteSpoolReader(tmp_path).list()}

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from tests.conformance.spool import BODY, NOW, PREFIX, add, end, ids, new_entry, whole, written
 from tests.support.clock import HandClock
@@ -17,7 +19,7 @@ from tests.support.clock import HandClock
 from gatepost.mail.ids import make_id
 from gatepost.net.control import ControlServer, ask
 from gatepost.spool.control import change_handler
-from gatepost.spool.model import State
+from gatepost.spool.model import Hold, State
 from gatepost.spool.port import SpoolError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import SqliteSpool
@@ -67,6 +69,24 @@ async def test_the_preferred_spool_is_taken_when_it_is_free(tmp_path: Path) -> N
 
 
 # --- adoption
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+async def test_a_spool_of_an_older_version_is_brought_up_to_date_by_adoption(
+    tmp_path: Path, spools: SpoolSet, is_empty: bool
+) -> None:
+    """Else every command that reads the spools would refuse for its sake, for good."""
+    layout = layout_of(tmp_path, "7")
+    layout.make()
+    with closing(apsw.Connection(str(layout.database))) as connection:
+        connection.execute((Path(__file__).parents[1] / "corpus" / "spool" / "version-1.sql").read_text())
+        if is_empty:
+            for table in ("entry", "content", "recipient"):
+                connection.execute(f"DELETE FROM {table}")
+    with pytest.raises(SpoolError, match="start this one once"):
+        SqliteSpoolReader(tmp_path).list()
+    assert await spools.adopt() == ["7"]
+    assert len(SqliteSpoolReader(tmp_path).list()) == (0 if is_empty else 1)
 
 
 async def test_a_spool_that_nobody_holds_is_drained_and_given_back(tmp_path: Path, spools: SpoolSet) -> None:
@@ -155,7 +175,7 @@ async def test_a_spool_that_cannot_be_read_is_told_and_the_others_are_adopted(tm
 
 async def test_a_reader_sees_all_spools_oldest_first_with_states(tmp_path: Path, spools: SpoolSet) -> None:
     oldest = await leave_behind(tmp_path, "4", "a@example.org", "b@example.com", at=NOW - 50)
-    held = await add(spools, held=True, at=NOW - 20)
+    held = await add(spools, held_by=Hold.PERSON, at=NOW - 20)
     newest = await add(spools)
     await spools.lease(NOW, 1)
     reader = SqliteSpoolReader(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from tests.conformance.spool import NOW, SpoolConformance, add
 from tests.support.clock import HandClock
 
+from gatepost.spool.model import Hold
 from gatepost.spool.port import SpoolStore
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import SqliteSpool
@@ -27,7 +28,7 @@ class TestSpoolSetWithAnAdoptedSpool(SpoolConformance):
     @pytest.fixture
     async def spool(self, tmp_path: Path) -> AsyncIterator[SpoolStore]:
         left_behind = SqliteSpool.open(tmp_path, "7", SpoolSettings(), HandClock(NOW))
-        await add(left_behind, held=True)
+        await add(left_behind, held_by=Hold.PERSON)
         await left_behind.close()
         spool = SpoolSet.open(tmp_path, SpoolSettings(), HandClock(NOW))
         assert await spool.adopt() == ["7"]

@@ -19,7 +19,7 @@ from tests.programs import need_root
 from tests.support.clock import HandClock
 
 from gatepost.mail.ids import make_id
-from gatepost.spool.model import State
+from gatepost.spool.model import Hold, State
 from gatepost.spool.port import SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import SqliteSpool
@@ -302,6 +302,26 @@ async def test_a_spool_of_the_first_version_is_brought_up_to_date_with_its_entri
     (leased,) = await spool.lease(NOW, 10)
     assert leased.recipients[0].recipient.path.local_part == "ada"
     assert await whole(spool, leased.id) == PREFIX + BODY
+
+
+@pytest.mark.parametrize(
+    ("reply", "held_by", "reason"),
+    [("sender.rate: too many", Hold.CHECK, "sender.rate: too many"), ("451 4.7.1 Later", Hold.PERSON, "")],
+)
+async def test_what_the_first_version_held_is_held_by_whoever_held_it(
+    house: House, reply: str, held_by: Hold, reason: str
+) -> None:
+    await house.spool.close()
+    for path in house.folder.glob("spool.db*"):
+        path.unlink()
+    house.tamper((Path(__file__).parents[1] / "corpus" / "spool" / "version-1.sql").read_text())
+    house.tamper("UPDATE recipient SET state = 3, reply = ?", reply)
+    spool = house.open()
+    (entry,) = SqliteSpoolReader(house.data).list(states=("held",))
+    (recipient,) = entry.recipients
+    assert (recipient.held_by, recipient.hold_reason) == (held_by, reason)
+    assert await spool.change(entry.id, "release", NOW)
+    assert ids(await spool.lease(NOW, 10)) == [entry.id]
 
 
 # --- no room

@@ -27,7 +27,7 @@ from gatepost.intake.settings import IntakeSettings, ListenerSettings
 from gatepost.mail.address import parse_mailbox
 from gatepost.mail.ids import make_id
 from gatepost.mail.network import NetworkSet
-from gatepost.policy.check import CheckSettings
+from gatepost.policy.check import Check, CheckSettings
 from gatepost.policy.engine import Policy
 from gatepost.policy.registry import CHECKS
 from gatepost.ports.wire import Peer, PeerTls
@@ -102,7 +102,7 @@ class MemorySpool:
         return None
 
     async def change(self, entry_id: str, action: str, now: float) -> bool:
-        assert action == "drop"
+        assert action in ("drop", "quarantine-drop")
         return self.entries.pop(entry_id, None) is not None
 
     async def close(self) -> None:
@@ -196,12 +196,16 @@ class FakeWire:
 
 
 class Desk:
-    """One server: example.org with ada, bob, an alias, a list and the catch-all domain catch.example."""
+    """One server: example.org with ada, bob, an alias, a list and the catch-all domain catch.example.
+
+    checks: a test's own, behind those that there are.
+    """
 
     def __init__(
         self,
         *,
         policy: dict[str, CheckSettings] | None = None,
+        checks: Sequence[Check] = (),
         trusted: Sequence[str] = (),
         relay_networks: Sequence[str] = (),
         accounts: MemoryAccounts | None = None,
@@ -217,7 +221,7 @@ class Desk:
         domains = {name: Domain(name) for name in names}
         domains["inner.example"] = Domain("inner.example", "smtp://192.0.2.99:25")
         self.executor = ThreadPoolExecutor(1)
-        rules = Policy(CHECKS, policy)
+        rules = Policy((*CHECKS, *checks), policy)
         ids = CountingIds()
         self.resolver = MemoryResolver()
         self.alerts: list[tuple[str, str]] = []

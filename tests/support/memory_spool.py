@@ -94,6 +94,7 @@ class MemorySpool:
                         reply=settlement.reply,
                         remote=settlement.remote,
                         delay_told=settlement.delay_told,
+                        held_by=after.held_by,
                     ),
                 ),
             )
@@ -121,8 +122,13 @@ class MemorySpool:
             return False
         changed = []
         for r in entry.recipients:
-            after = act(Standing(r.state, r.attempts, r.due), parse_action(action), now)
-            changed.append(msgspec.structs.replace(r, state=after.state, attempts=after.attempts, due=after.due))
+            after = act(Standing(r.state, r.attempts, r.due, held_by=r.held_by), parse_action(action), now)
+            changed.append(
+                msgspec.structs.replace(
+                    r, state=after.state, attempts=after.attempts, due=after.due, held_by=after.held_by,
+                    hold_reason=r.hold_reason if after.held_by else "",
+                )
+            )  # fmt: skip
         self._replace(entry_id, tuple(changed))
         self._leave(entry_id)
         return True
@@ -146,7 +152,7 @@ class MemorySpool:
         recipients = tuple(
             EntryRecipient(
                 number, recipient, entry.destinations[number], State.HELD if entry.held else State.DUE,
-                due=entry.received_at,
+                due=entry.received_at, held_by=entry.held_by, hold_reason=entry.hold_reason,
             )
             for number, recipient in enumerate(entry.envelope.recipients)
         )  # fmt: skip

@@ -72,6 +72,8 @@ def _deciding(event: Found, verdicts: list[dict[str, Any]]) -> dict[str, Any] | 
     enforced = [each for each in verdicts if each.get("verdict") != "pass" and each.get("mode") == "enforce"]
     if event.get("kind") == "smtp.message" and not str(event.get("reply", "")).startswith(("4", "5")):
         enforced = [each for each in enforced if each.get("verdict") in _ACCEPTED]
+        first = [each for each in enforced if each.get("verdict") == "quarantine"]  # as `policy.verdict.freezing`
+        enforced = first[:1] or enforced
     return enforced[-1] if enforced else None
 
 

@@ -114,7 +114,10 @@ def _tell_message(event: Found) -> list[str]:
         lines.append(f"refused   <{each.get('recipient', '')}>: {each.get('reply', '')}")
     if event.get("reply"):
         lines.append(f"answered  {event['reply']}")
-    return [*lines, *_dialogue(event), *_details(event, "refused")]
+    if held := details.get("held"):
+        command = "quarantine" if held == "quarantine" else "queue"
+        lines.append(f"held      not delivered until it is released: gatepost {command} release {event.get('id', '')}")
+    return [*lines, *_dialogue(event), *_details(event, "refused", "held")]
 
 
 def _tell_attempt(event: Found) -> list[str]:

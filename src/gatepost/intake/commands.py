@@ -29,7 +29,7 @@ from gatepost.policy.facts import (
     RcptFacts,
     Stage,
 )
-from gatepost.policy.verdict import Decision, Evaluated, Verdict
+from gatepost.policy.verdict import Decision, Evaluated, Verdict, freezing
 from gatepost.protocol.smtp.commands import (
     Auth,
     AuthResponse,
@@ -53,7 +53,7 @@ from gatepost.protocol.smtp.commands import (
     Xclient,
 )
 from gatepost.protocol.smtp.extensions import Offer
-from gatepost.spool.model import NewEntry
+from gatepost.spool.model import Hold, NewEntry
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class Commands:
         self._gate = session.gate
         self._listener = listener
         self._transaction: Transaction | None = None
-        self._carried: tuple[Verdict, ...] = ()
+        self._at_door: tuple[Verdict, ...] = ()  # verdicts that wait, of the connection
+        self._carried: tuple[Verdict, ...] = ()  # the same, and those of the greeting
         self._auth = AuthDialogue(session.gate, session.parts.settings, session.wire)
         self._tls_offered = True
         self.offer = self._current_offer()
@@ -100,6 +101,7 @@ class Commands:
     def _connected(self, decided: Decided) -> Reply | None:
         decision, _ = decided
         self._gate.note(decision)
+        self._at_door = decision.later
         verdict = decision.verdict
         if verdict is None:
             return self.offer.greeting()
@@ -153,7 +155,7 @@ class Commands:
 
     def forget_greeting(self) -> None:
         """After STARTTLS and XCLIENT the peer greets again."""
-        self._carried = ()
+        self._carried = self._at_door
         self._set_dialect(extended=True)
 
     # --- greeting ------------------------------------------------------------------------------------------------
@@ -209,7 +211,7 @@ class Commands:
         if decision.verdict is not None:
             return self._after(decision, decision.verdict.reply.with_id(self._gate.id))
         self.end_transaction("greeting")
-        self._carried = decision.later
+        self._carried = self._at_door + decision.later
         extended = not isinstance(command, Helo)
         self._gate.know(helo=command.domain, extended=extended)
         if not extended:
@@ -240,6 +242,7 @@ class Commands:
         """The peer that was named may start a session; one that may not has none, and the connection ends."""
         decision, _ = decided
         self._gate.note(decision)
+        self._at_door = self._carried = decision.later
         if decision.verdict is None:
             return self.offer.greeting()
         self._session.end_after_answer()
@@ -258,7 +261,8 @@ class Commands:
 
     def _mail(self, command: Mail) -> Any:
         self.end_transaction("")
-        transaction = Transaction(self._gate, command.reverse_path)
+        waiting = self._carried if self._gate.facts.may_relay_by is None else ()  # a login in between counts
+        transaction = Transaction(self._gate, command.reverse_path, waiting)
         facts = MailFacts(
             session=self._gate.facts,
             reverse_path=command.reverse_path,
@@ -351,17 +355,17 @@ class Commands:
         transaction.note(decision)
         transaction.ledger.whole(facts)
         verdict = decision.verdict
-        hold = verdict if verdict is not None and verdict.action == "hold" else None
-        if verdict is not hold or (transaction.content is not None and transaction.content.is_full):
+        refused = verdict is not None and not verdict.freezes
+        if refused or (transaction.content is not None and transaction.content.is_full):
             content.discard()
-            reply = (verdict.reply if verdict and not hold else NO_ROOM).with_id(transaction.id)
+            reply = (verdict.reply if verdict and refused else NO_ROOM).with_id(transaction.id)
             self._transaction = None
             transaction.ledger.end(reply)
             reply = self._recorded(transaction, reply, octets=facts.octets)
             if verdict is not None and verdict.close:
                 self._session.end_after_answer()
             return reply
-        return self._keep(transaction, content, facts, hold)
+        return self._keep(transaction, content, facts, freezing(transaction.waiting))
 
     async def _keep(
         self, transaction: Transaction, content: Content, facts: MessageFacts, hold: Verdict | None
@@ -371,17 +375,18 @@ class Commands:
         name_address = service in ("mx", "lmtp") or parts.settings.received_address
         envelope = self._session.protocol.envelope
         entry = transaction.entry(envelope, facts, content, name_address=name_address, hold=hold)
+        accepted = hold.reply if hold is not None and hold.reply.is_positive else ACCEPTED
         self._transaction = None
         self.is_keeping = True
         try:
-            reply = await self._kept(transaction, entry, content, hold.reply if hold else ACCEPTED)
+            reply = await self._kept(transaction, entry, content, accepted)
         finally:
             self.is_keeping = False
         if not reply.is_positive:
             transaction.ledger.end(reply)
             return reply
         await transaction.ledger.taken()
-        if hold is not None:
+        if entry.held_by is Hold.CHECK and entry.login:
             await note_held(self._gate, entry.login)
         return reply
 
@@ -398,7 +403,8 @@ class Commands:
         reply = self._recorded(transaction, kept.with_id(transaction.id), octets=octets)
         if reply.code == 421:
             # Not answered 250, so the peer keeps it and tries again; ours would be a second copy.
-            await parts.spool.change(entry.id, "drop", parts.gate.clock.unix())
+            drop = "quarantine-drop" if entry.held_by is Hold.QUARANTINE else "drop"
+            await parts.spool.change(entry.id, drop, parts.gate.clock.unix())
             return reply
         self.messages += 1
         parts.notify()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from gatepost.accounts.addresses import path_of
@@ -19,18 +20,20 @@ from gatepost.policy.facts import SUBMISSION, FromFacts, MessageFacts
 from gatepost.policy.verdict import Decision, Evaluated, Verdict
 from gatepost.protocol.smtp.commands import EndOfChunk, EndOfData
 from gatepost.spool.destination import destination
-from gatepost.spool.model import NewEntry
+from gatepost.spool.model import Hold, NewEntry
 from gatepost.spool.port import Content
 
 MAX_REFUSED_RECORDED: Final = 100  # recipients named in the event; more are counted
 
 
 class Transaction:
-    """From MAIL to its end. id: of the spool entry and of the `smtp.message` event."""
+    """From MAIL to its end. id: of the spool entry and of the `smtp.message` event. waiting: verdicts that were given
+    before the message was there, and are about it."""
 
     __slots__ = (
         "_began",
         "_evaluated",
+        "_frozen",
         "_passed",
         "_refused",
         "_refused_count",
@@ -42,9 +45,10 @@ class Transaction:
         "recipients",
         "reverse_path",
         "section",
+        "waiting",
     )
 
-    def __init__(self, session: GateSession, reverse_path: Path) -> None:
+    def __init__(self, session: GateSession, reverse_path: Path, waiting: Iterable[Verdict] = ()) -> None:
         self._session = session
         self.id = session.parts.ids.new()
         self.reverse_path = reverse_path
@@ -58,11 +62,14 @@ class Transaction:
         self._passed: list[Decision] = []
         self._refused: list[dict[str, str]] = []
         self._refused_count = 0
+        self._frozen: Verdict | None = None
+        self.waiting = list(waiting)
 
     def note(self, decision: Decision) -> None:
         """Keep what was evaluated. Recipients that passed alike are recorded once: it is the same decision."""
         if any(decision is passed for passed in self._passed):
             return
+        self.waiting.extend(decision.later)
         if len(self._evaluated) < MAX_RECORDED_VERDICTS:
             self._passed.append(decision)
             self._evaluated.extend(decision.evaluated)
@@ -119,6 +126,7 @@ class Transaction:
         name_address: whether Received tells the peer's address; for what users submit it may be withheld. hold: the
         verdict that freezes it, None to deliver it.
         """
+        self._frozen = hold
         session, clock = self._session, self._session.parts.clock
         prefix = self._trace(envelope, name_address) + self._completed(facts)
         return NewEntry(
@@ -131,7 +139,7 @@ class Transaction:
             login=session.facts.account,
             client=session.facts.client_ip,
             has_8bit=facts.has_8bit,
-            held=hold is not None,
+            held_by=_held_by(hold),
             hold_reason=f"{hold.name}: {hold.reason}" if hold is not None else "",
         )
 
@@ -182,6 +190,8 @@ class Transaction:
             details["refused_more"] = self._refused_count - len(self._refused)
         if ended:
             details["ended"] = ended
+        if self._frozen is not None:
+            details["held"] = self._frozen.word
         if self.section is not None and (ids := self.section.values(b"message-id")):
             details["message_id"] = printable(ids[0])
         clock = self._session.parts.clock
@@ -196,3 +206,9 @@ class Transaction:
             took_ms=round((clock.monotonic() - self._began) * 1000),
             details=details,
         )
+
+
+def _held_by(hold: Verdict | None) -> Hold | None:
+    if hold is None:
+        return None
+    return Hold.QUARANTINE if hold.action == "quarantine" else Hold.CHECK

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from gatepost.mail.address import Path
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.facts import SERVICES, Facts, Service, Stage
-from gatepost.policy.verdict import Decision, Evaluated, Mode, Needs, Verdict
+from gatepost.policy.verdict import Decision, Evaluated, Mode, Needs, Verdict, freezing
 
 
 class _Planned(msgspec.Struct, frozen=True):
@@ -66,7 +66,9 @@ class Policy:
         """What becomes of it, or the facts that are still needed.
 
         Checks run in their order; the first enforced refusal ends the stage, shadow verdicts never do. Refusals
-        that wait for a later stage are collected; of the checks that slow the peer down, the slowest counts.
+        that wait for a later stage are collected; of the checks that slow the peer down, the slowest counts. What
+        freezes the message ends nothing, as a check behind it may refuse it: it waits for the message, and there for
+        the last check.
         """
         plan = self._plans[stage, facts.session.service]
         is_authorised = facts.session.may_relay_by is not None
@@ -92,10 +94,13 @@ class Policy:
             wait = max(wait, verdict.wait)
             if verdict.action == "slow":
                 continue
-            if not verdict.later:
+            if not verdict.later and not verdict.freezes:
                 return Decision(verdict, tuple(evaluated), tuple(later), wait)
             later.append(verdict)
-        return plan.all_passed if evaluated is None else Decision(None, tuple(evaluated), tuple(later), wait)
+        if evaluated is None:
+            return plan.all_passed
+        frozen = freezing(later) if stage is Stage.MESSAGE else None
+        return Decision(frozen, tuple(evaluated), tuple(later), wait)
 
     def _plan(self, stage: Stage, service: Service) -> _Plan:
         steps: list[_Planned] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -18,9 +19,10 @@ class Verdict(msgspec.Struct, frozen=True):
     name: of the check or rule; stable, used by record, metrics and manual. reply: what the peer reads. reason: what
     the operator reads: the facts that decided. close: the connection ends after the reply. action: "" for what the
     reply's code says (4yz defers, 5yz rejects); "slow" refuses nothing, only the answer waits. wait: seconds before the
-    reply leaves. later: a refusal that waits for RCPT, so that the record names sender and recipient (`policy.md`).
-    ban: seconds for which this peer is to be banned, 0 for not. silent: at the connection, it is closed without the
-    reply.
+    reply leaves. "hold" and "quarantine" refuse nothing either: the message is kept, answered with `reply`, and not
+    delivered until it is let go. later: a refusal that waits for RCPT, so that the record names sender and recipient
+    (`policy.md`). ban: seconds for which this peer is to be banned, 0 for not. silent: at the connection, it is closed
+    without the reply.
     """
 
     name: str
@@ -38,6 +40,17 @@ class Verdict(msgspec.Struct, frozen=True):
         """The verdict in one word, as records and `policy ask` say it."""
         return self.action or ("defer" if self.reply.is_transient else "reject")
 
+    @property
+    def freezes(self) -> bool:
+        """Whether the message is kept and not delivered."""
+        return self.action in ("quarantine", "hold")
+
+
+def freezing(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The one that freezes the message: the first "quarantine", else the first "hold", which more may let go."""
+    found = [verdict for verdict in verdicts if verdict.freezes]
+    return next((verdict for verdict in found if verdict.action == "quarantine"), found[0] if found else None)
+
 
 class Evaluated(msgspec.Struct, frozen=True, omit_defaults=True):
     """One check that ran, for the record: what it decided, why, and the facts that it read."""
@@ -52,9 +65,10 @@ class Evaluated(msgspec.Struct, frozen=True, omit_defaults=True):
 class Decision(msgspec.Struct, frozen=True):
     """The outcome of a stage.
 
-    verdict: the first enforced refusal, None to go on. evaluated: every check that ran, in order; the same object
-    for each stage in which all passed, so that a record can prepare it once. later: enforced refusals that wait.
-    wait: seconds before the answer leaves, whichever it is.
+    verdict: the first enforced refusal, None to go on; once the whole message is there also what freezes it.
+    evaluated: every check that ran, in order; the same object for each stage in which all passed, so that a record can
+    prepare it once. later: enforced refusals that wait, and what freezes a message that is still to come. wait: seconds
+    before the answer leaves, whichever it is.
     """
 
     verdict: Verdict | None

@@ -27,14 +27,27 @@ class State(StrEnum):
 SETTLED = frozenset({State.DONE, State.BOUNCED})
 
 
+class Hold(StrEnum):
+    """Who froze a recipient, and so who lets it go.
+
+    PERSON: at the queue. CHECK: a verdict "hold"; what it waits for may let it go too. QUARANTINE: a verdict
+    "quarantine"; only a person does, and only at the quarantine. DELIVERY: an attempt that could not be settled.
+    """
+
+    PERSON = "person"
+    CHECK = "check"
+    QUARANTINE = "quarantine"
+    DELIVERY = "delivery"
+
+
 class NewEntry(msgspec.Struct, frozen=True):
     """A message on its way into the spool.
 
     id: from `Ids`; it is the `smtp.message` event's too. prefix: octets that stand before the content (our trace
     header fields), CRLF line ends. octets: size of prefix and content together. login: the account that submitted
-    it, "" for none. has_8bit: an octet above 127 occurs in it. held: every recipient starts HELD, with
-    `hold_reason`. destinations: for each recipient of the envelope, in order, the key that attempts are grouped by
-    (next-hop domain, lower case with A-labels; "local" for our maildrops).
+    it, "" for none. has_8bit: an octet above 127 occurs in it. held_by: every recipient starts HELD, by that one and
+    for `hold_reason` ("CHECK: REASON"). destinations: for each recipient of the envelope, in order, the key that
+    attempts are grouped by (next-hop domain, lower case with A-labels; "local" for our maildrops).
     """
 
     id: str
@@ -47,13 +60,19 @@ class NewEntry(msgspec.Struct, frozen=True):
     client: str = ""
     has_8bit: bool = False
     require_tls: bool = False
-    held: bool = False
+    held_by: Hold | None = None
     hold_reason: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether it is frozen from the start."""
+        return self.held_by is not None
 
 
 class EntryRecipient(msgspec.Struct, frozen=True):
     """One recipient of an entry. number: its place in the envelope. attempts: that failed so far. due: seconds since
-    1970. reply: of the last attempt, with its code. remote: who gave it. delay_told: a delay DSN was sent."""
+    1970. reply: of the last attempt, with its code. remote: who gave it. delay_told: a delay DSN was sent. held_by,
+    hold_reason: of what is HELD, who froze it and why."""
 
     number: int
     recipient: Recipient
@@ -64,6 +83,8 @@ class EntryRecipient(msgspec.Struct, frozen=True):
     reply: str = ""
     remote: str = ""
     delay_told: bool = False
+    held_by: Hold | None = None
+    hold_reason: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True):

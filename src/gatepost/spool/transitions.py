@@ -10,11 +10,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from gatepost.spool.model import SETTLED, Settlement, State
+from gatepost.spool.model import SETTLED, Hold, Settlement, State
 from gatepost.spool.port import SpoolError
 
-Action = Literal["retry", "hold", "release", "bounce", "drop"]
-ACTIONS: Final[tuple[Action, ...]] = ("retry", "hold", "release", "bounce", "drop")
+Action = Literal["retry", "hold", "release", "bounce", "drop", "quarantine-release", "quarantine-drop"]
+ACTIONS: Final[tuple[Action, ...]] = (
+    "retry", "hold", "release", "bounce", "drop", "quarantine-release", "quarantine-drop",
+)  # fmt: skip
 
 # "Attempts at their end": the schedule is over for whoever has failed so often, whatever its age. A schedule of five
 # days knows some fifty attempts, so no honest count comes near.
@@ -22,12 +24,14 @@ ATTEMPTS_AT_END: Final = 1 << 30
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """The part of a recipient that actions and attempts change. wish: an action that waits for the attempt's end."""
+    """The part of a recipient that actions and attempts change. wish: an action that waits for the attempt's end.
+    held_by: who froze what is HELD."""
 
     state: State
     attempts: int = 0
     due: float = 0.0
     wish: Action | None = None
+    held_by: Hold | None = None
 
 
 def is_at_end(attempts: int) -> bool:
@@ -47,12 +51,16 @@ def act(standing: Standing, action: Action, now: float) -> Standing:
     """`standing` after a person's `action` at `now` (seconds since 1970).
 
     retry: due now; what is held stays held (releasing is a decision of its own, a retry of everything is not).
-    hold: frozen. release: what was held is due now. bounce: due now with attempts at their end. drop: done, and
-    nobody is told. A settled recipient never changes; a leased one keeps its state and gets a wish, where "release"
-    takes a wish of "hold" back and "retry" is none (an attempt is running).
+    hold: frozen by a person, whoever held it before. release: what was held is due now. bounce: due now with attempts
+    at their end. drop: done, and nobody is told. quarantine-release, quarantine-drop: the same for what is in
+    quarantine, which the other five leave alone; and they leave alone what is not. A settled recipient never changes;
+    a leased one keeps its state and gets a wish, where "release" takes a wish of "hold" back and "retry" is none (an
+    attempt is running).
     """
     if standing.state in SETTLED:
         return standing
+    if standing.held_by is Hold.QUARANTINE or action in ("quarantine-release", "quarantine-drop"):
+        return _act_on_quarantined(standing, action, now)
     if standing.state is State.LEASED:
         return _wish(standing, action)
     if action == "drop":
@@ -61,10 +69,20 @@ def act(standing: Standing, action: Action, now: float) -> Standing:
         return Standing(State.DUE, max(standing.attempts, ATTEMPTS_AT_END), now)
     is_held = standing.state is State.HELD
     if action == "hold":
-        return standing if is_held else Standing(State.HELD, standing.attempts, standing.due)
+        return Standing(State.HELD, standing.attempts, standing.due, held_by=Hold.PERSON)
     if action == "release":
         return Standing(State.DUE, standing.attempts, now) if is_held else standing
     return standing if is_held else Standing(State.DUE, standing.attempts, now)
+
+
+def _act_on_quarantined(standing: Standing, action: Action, now: float) -> Standing:
+    if standing.held_by is not Hold.QUARANTINE:
+        return standing
+    if action == "quarantine-release":
+        return Standing(State.DUE, standing.attempts, now)
+    if action == "quarantine-drop":
+        return Standing(State.DONE, standing.attempts, standing.due)
+    return standing
 
 
 def _wish(standing: Standing, action: Action) -> Standing:
@@ -88,7 +106,8 @@ def settle(standing: Standing, settlement: Settlement, now: float) -> Standing:
     if state in SETTLED:
         return Standing(state, standing.attempts, standing.due)
     attempts = standing.attempts + 1 if state is State.DEFERRED else standing.attempts
-    ended = Standing(state, attempts, settlement.due)
+    held_by = Hold.DELIVERY if state is State.HELD else None
+    ended = Standing(state, attempts, settlement.due, held_by=held_by)
     return ended if standing.wish is None else act(ended, standing.wish, now)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from gatepost.spool.model import Entry, State
+from gatepost.spool.model import Entry, Hold, State
 from gatepost.store.sqlite.spool_change import Ask, change_entry
 from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 
@@ -23,5 +23,4 @@ def release_held(data: Path, account: str, check: str, now: float, ask: Ask) -> 
 
 
 def _is_held_by(entry: Entry, check: str) -> bool:
-    """By its reason, which stands where a next hop's reply will stand later."""
-    return any(item.state is State.HELD and item.reply.startswith(f"{check}: ") for item in entry.recipients)
+    return any(item.held_by is Hold.CHECK and item.hold_reason.startswith(f"{check}: ") for item in entry.recipients)

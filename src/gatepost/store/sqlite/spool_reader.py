@@ -34,7 +34,7 @@ PAGE_OF_ENTRIES: Final = 500  # fetched by one statement
 
 _PAGE: Final = (
     "SELECT e.number, e.id, e.received_at, e.octets, e.crc, e.in_file, e.head, r.number, r.state, r.destination, "
-    "r.due, r.attempts, r.delay_told, r.wish, r.reply, r.remote, r.head "
+    "r.due, r.attempts, r.delay_told, r.wish, r.reply, r.remote, r.head, r.held_by, r.hold_reason "
     "FROM (SELECT * FROM entry WHERE number > ? AND {which} ORDER BY number LIMIT ?) e "
     "JOIN recipient r ON r.entry = e.number ORDER BY e.number, r.number"
 )
@@ -126,9 +126,12 @@ class SqliteSpoolReader:
         return iter(unique.values())
 
 
-def has_entries(layout: Layout) -> bool:
-    """Whether a spool is worth taking over. Raises SpoolError."""
-    with _opened(layout) as connection:
+def wants_owner(layout: Layout) -> bool:
+    """Whether a spool is worth taking over: it has entries, or is of an older version and comes up to date by it (until
+    then nothing here reads it). Raises SpoolError."""
+    with _opened(layout, oldest=1) as connection:
+        if schema_version(connection) < len(MIGRATIONS):
+            return True
         return connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is not None
 
 
@@ -186,14 +189,14 @@ def _content(
 
 
 @contextmanager
-def _opened(layout: Layout) -> Iterator[apsw.Connection]:
+def _opened(layout: Layout, oldest: int = len(MIGRATIONS)) -> Iterator[apsw.Connection]:
     try:
         connection = connect(layout.database, read_only=True)
     except (apsw.Error, SchemaError) as error:
         raise SpoolError(f"{layout.database}: {error}; run this as root or as Gatepost's user") from error
     try:
         version = schema_version(connection)
-        if version != len(MIGRATIONS):
+        if not oldest <= version <= len(MIGRATIONS):
             raise SpoolError(
                 f"{layout.database} has schema {version}, this program reads {len(MIGRATIONS)}; "
                 "use the commands of the Gatepost that serves, or start this one once"

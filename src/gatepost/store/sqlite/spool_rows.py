@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import apsw
 import msgspec
 
-from gatepost.spool.model import SETTLED, Entry, EntryRecipient, Settlement, State
+from gatepost.spool.model import SETTLED, Entry, EntryRecipient, Hold, Settlement, State
 from gatepost.spool.transitions import Action, Standing, act, reclaim, settle
 from gatepost.store.sqlite.spool_schema import (
     CODES,
@@ -40,8 +40,14 @@ def _inserts(table: str, columns: int) -> dict[int, str]:
 
 INSERT_ENTRY: Final = _inserts("entry", 7)
 INSERT_CONTENT: Final = _inserts("content", 3)
-INSERT_RECIPIENT: Final = _inserts("recipient", 11)
-RECIPIENT_COLUMNS: Final = "number, state, destination, due, attempts, delay_told, wish, reply, remote, head"
+INSERT_RECIPIENT: Final = _inserts("recipient", 13)
+RECIPIENT_COLUMNS: Final = (
+    "number, state, destination, due, attempts, delay_told, wish, reply, remote, head, held_by, hold_reason"
+)
+_MOVE: Final = (
+    "UPDATE recipient SET state = ?, attempts = ?, due = ?, wish = ?, held_by = ?, "
+    "hold_reason = CASE WHEN ? = '' THEN '' ELSE hold_reason END"
+)
 
 # Entries that no code of ours leaves behind, and what is wrong with them.
 CONTRADICTIONS: Final = (
@@ -183,8 +189,8 @@ class SpoolRows:
         # The plus signs keep SQLite off the index of due recipients, which may hold a hundred thousand of this one.
         rows = self._connection.execute(
             "SELECT r.entry, e.id, e.received_at, e.octets, e.crc, e.in_file, e.head, r.number, r.state, "
-            "r.destination, r.due, r.attempts, r.delay_told, r.wish, r.reply, r.remote, r.head "
-            "FROM recipient r LEFT JOIN entry e ON e.number = r.entry "
+            "r.destination, r.due, r.attempts, r.delay_told, r.wish, r.reply, r.remote, r.head, r.held_by, "
+            "r.hold_reason FROM recipient r LEFT JOIN entry e ON e.number = r.entry "
             "WHERE r.entry IN carray(?) AND +r.state < 2 AND +r.destination = ? AND +r.due <= ?",
             (chosen, destination, now),
         ).fetchall()
@@ -240,16 +246,14 @@ class SpoolRows:
                     self.waiting.note(destination, standing.due)
 
     def _move(self, entry: int, number: int, standing: Standing, ending: Settlement | None = None) -> None:
-        fixed = (CODES[standing.state], standing.attempts, standing.due, standing.wish or "")
+        """The recipient stands so now. A reason to hold it stays while somebody does."""
+        held_by = str(standing.held_by or "")
+        fixed = (CODES[standing.state], standing.attempts, standing.due, standing.wish or "", held_by, held_by)
         if ending is None:
-            self._connection.execute(
-                "UPDATE recipient SET state = ?, attempts = ?, due = ?, wish = ? WHERE entry = ? AND number = ?",
-                (*fixed, entry, number),
-            )
+            self._connection.execute(f"{_MOVE} WHERE entry = ? AND number = ?", (*fixed, entry, number))
         else:
             self._connection.execute(
-                "UPDATE recipient SET state = ?, attempts = ?, due = ?, wish = ?, reply = ?, remote = ?, "
-                "delay_told = max(delay_told, ?) WHERE entry = ? AND number = ?",
+                f"{_MOVE}, reply = ?, remote = ?, delay_told = max(delay_told, ?) WHERE entry = ? AND number = ?",
                 (*fixed, ending.reply, ending.remote, int(ending.delay_told), entry, number),
             )
 
@@ -289,11 +293,11 @@ class SpoolRows:
             return False
         entry = cast(tuple[int], found)[0]
         rows = execute(
-            "SELECT number, state, attempts, due, wish, destination FROM recipient WHERE entry = ?", (entry,)
+            "SELECT number, state, attempts, due, wish, held_by, destination FROM recipient WHERE entry = ?", (entry,)
         ).fetchall()
         touched = set()
-        for number, code, attempts, due, wish, destination in cast(list[tuple[Any, ...]], rows):
-            before = Standing(STATES[code], attempts, due, _wish_of(wish))
+        for number, code, attempts, due, wish, held_by, destination in cast(list[tuple[Any, ...]], rows):
+            before = Standing(STATES[code], attempts, due, _wish_of(wish), Hold(held_by) if held_by else None)
             after = act(before, action, now)
             if after != before:
                 self._move(entry, number, after)

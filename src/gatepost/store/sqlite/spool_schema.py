@@ -14,7 +14,7 @@ import msgspec
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope, Notify, Recipient
 from gatepost.mail.ids import is_id
-from gatepost.spool.model import Entry, EntryRecipient, NewEntry, State
+from gatepost.spool.model import Entry, EntryRecipient, Hold, NewEntry, State
 from gatepost.spool.port import SpoolError
 from gatepost.store.sqlite.connection import Migration
 
@@ -72,10 +72,18 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         content BLOB                 -- NULL where it is damaged/ID
     );
     """,
+    # Why something is held was in `reply`; and who holds it, nobody could tell.
+    """
+    ALTER TABLE recipient ADD COLUMN held_by TEXT NOT NULL DEFAULT '';  -- `spool.model.Hold`, of what is held
+    ALTER TABLE recipient ADD COLUMN hold_reason TEXT NOT NULL DEFAULT '';
+    UPDATE recipient SET held_by = 'person' WHERE state = 3;
+    UPDATE recipient SET held_by = 'check', hold_reason = reply, reply = ''
+        WHERE state = 3 AND attempts = 0 AND reply LIKE 'sender.rate: %';
+    """,
 )
 
 EntryRow = tuple[str, float, int, int, int, bytes]
-RecipientRow = tuple[int, int, str, float, int, int, str, str, str, bytes]
+RecipientRow = tuple[int, int, str, float, int, int, str, str, str, bytes, str, str]
 
 
 class Undecodable(Exception):
@@ -152,12 +160,12 @@ def _blobs(entry: NewEntry) -> tuple[bytes, tuple[RecipientRow, ...]]:
         entry.require_tls,
     )
     state = CODES[State.HELD if entry.held else State.DUE]
-    due, reply = entry.received_at, entry.hold_reason
+    due, held_by, reason = entry.received_at, entry.held_by or "", entry.hold_reason if entry.held else ""
     recipients = []
     for number, (recipient, destination) in enumerate(zip(envelope.recipients, entry.destinations, strict=True)):
         path = recipient.path
         fixed = _encode(RecipientHead(path.local_part, path.domain, recipient.notify, recipient.orcpt))
-        recipients.append((number, state, destination, due, 0, 0, "", reply, "", fixed))
+        recipients.append((number, state, destination, due, 0, 0, "", "", "", fixed, str(held_by), reason))
     return _encode(head), tuple(recipients)
 
 
@@ -172,14 +180,15 @@ def _check(entry: NewEntry, octets: int) -> None:
 
 def decode_recipient(row: RecipientRow) -> EntryRecipient:
     """The recipient of a row with the table's columns from `number` on. Raises Undecodable."""
-    number, state, destination, due, attempts, delay_told, _, reply, remote, head = row
+    number, state, destination, due, attempts, delay_told, _, reply, remote, head, held_by, reason = row
     try:
         fixed = _decode_recipient(head)
         recipient = Recipient(Path(fixed.local_part, fixed.domain), fixed.notify, fixed.orcpt)
         return EntryRecipient(
-            number, recipient, destination, STATES[state], attempts, due, reply, remote, bool(delay_told)
-        )
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
+            number, recipient, destination, STATES[state], attempts, due, reply, remote, bool(delay_told),
+            Hold(held_by) if held_by else None, reason,
+        )  # fmt: skip
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise Undecodable(f"recipient {number} cannot be read: {error}") from error
 
 

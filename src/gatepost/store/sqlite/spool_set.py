@@ -18,7 +18,7 @@ from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import Damage, SqliteSpool, ignore_damage
 from gatepost.store.sqlite.spool_content import SpoolContent
 from gatepost.store.sqlite.spool_layout import Faults, Layout, SpoolLock, layout_of, no_fault, spools_of
-from gatepost.store.sqlite.spool_reader import has_entries
+from gatepost.store.sqlite.spool_reader import wants_owner
 
 MAX_SPOOLS: Final = 1000  # names that are tried for a spool of one's own
 
@@ -111,7 +111,7 @@ class SpoolSet:
         if lock is None:
             return None
         try:
-            wanted = has_entries(layout)
+            wanted = wants_owner(layout)
         except BaseException:
             lock.release()
             raise
