@@ -30,7 +30,7 @@ from gatepost.mail.network import NetworkSet
 from gatepost.policy.check import Check, CheckSettings
 from gatepost.policy.engine import Policy
 from gatepost.policy.registry import CHECKS
-from gatepost.ports.wire import Peer, PeerTls
+from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
 from gatepost.spool.model import Entry, NewEntry, Settlement
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
 
@@ -272,9 +272,12 @@ class Desk:
         certificate: bool = True,
         xclient: bool = False,
         user: str = "",
+        shows: PeerCertificate | None = None,
     ) -> Client:
+        """shows: the client certificate; the connection has TLS then."""
         peer = Peer(ip, 40112 if ip else 0, service, user=user)
-        state = PeerTls("TLSv1.3", "TLS_AES_256_GCM_SHA384", b"end point") if tls else None
+        has_tls = tls or shows is not None
+        state = PeerTls("TLSv1.3", "TLS_AES_256_GCM_SHA384", b"end point", certificate=shows) if has_tls else None
         wire = FakeWire(peer, self.clock, state, certificate)
         session = SmtpSession(wire, self.parts, ListenerSettings(xclient=xclient))
         client = Client(self, session, wire)
@@ -302,15 +305,30 @@ class Client:
             await asyncio.wait([task], timeout=5)
         return ID.sub("", self.wire.take().decode("ascii")).splitlines()
 
+    async def waits(self) -> float:
+        """For how many seconds the answer is held back; then the time has passed."""
+        for _ in range(1000):
+            due = [
+                timer for timer in self.wire.timers if not timer.is_cancelled and timer.callback.__name__ == "<lambda>"
+            ]
+            if due:
+                seconds = due[-1].due - self.desk.clock.at
+                self.desk.clock.at = due[-1].due
+                due[-1].is_cancelled = True
+                due[-1].callback()
+                return seconds
+            await asyncio.sleep(0.001)
+        raise AssertionError("the answer is not held back")
+
     async def line(self, text: str) -> str:
         """Send a line; the reply's lines joined by a newline."""
         return "\n".join(await self.say(text.encode() + b"\r\n"))
 
-    async def start_tls(self) -> None:
-        """The handshake that STARTTLS asked for succeeds."""
+    async def start_tls(self, shows: PeerCertificate | None = None) -> None:
+        """The handshake that STARTTLS asked for succeeds. shows: the client certificate."""
         assert self.wire.is_upgrading
         self.wire.is_upgrading = False
-        self.wire.tls = PeerTls("TLSv1.3", "TLS_AES_256_GCM_SHA384", b"end point")
+        self.wire.tls = PeerTls("TLSv1.3", "TLS_AES_256_GCM_SHA384", b"end point", certificate=shows)
         self.session.tls_started()
 
     def hang_up(self, reason: str = "") -> None:

@@ -71,7 +71,7 @@ def _scope(account: str, path: Path, entry: tuple[Resolution, Found | None]) -> 
     match found:
         case MailingList():
             return ListScope(True, is_own, _names(found.members, account), _names(found.owners, account))
-        case Alias():
+        case Alias() if entry[0].kind == "alias":
             return ListScope(True, is_own, _names(found.targets, account))
         case _:
             return ListScope(False, is_own)
