@@ -59,6 +59,8 @@ class AccessTables:
         self._own_deny, deny = split_entries(settings.deny)
         self._files = {path: _File(path) for path in (*allow, *deny)}
         self._allow_files, self._deny_files = allow, deny
+        self.is_open = not (settings.allow or settings.deny or settings.only_listed)
+        """Whether nothing is configured, so that nobody is concerned."""
         self._join()
 
     @property

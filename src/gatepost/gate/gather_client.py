@@ -6,29 +6,66 @@ All that is asked of `standing` about a new connection is one tally, made by whi
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from gatepost.gate.bans import VERSION, Bans
 from gatepost.gate.later import is_later, then
-from gatepost.mail.network import holder_of, prefix_of
+from gatepost.mail.network import prefix_of
 from gatepost.policy.checks import client_banned, client_connections, client_rate
-from gatepost.policy.facts import ArrivalWaits, ConnectFacts, ConnectionCounts, Listing, Unavailable
+from gatepost.policy.engine import Policy
+from gatepost.policy.facts import ArrivalWaits, Ban, ConnectFacts, ConnectionCounts, Listing, Service, Unavailable
 from gatepost.standing.port import Charge, Enter, Level, Operation, Peek, Rate, Result, StandingError
 
 if TYPE_CHECKING:
     from gatepost.gate.session import GateSession
 
 NOT_LISTED: Final = Listing()
+NOT_COUNTED: Final = ConnectionCounts(0, 0, 0)
+NO_WAITS: Final = ArrivalWaits(0.0, 0.0)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What is asked of `standing` about a connection to one service, by the modes of the checks that read it.
+
+    rates: of an address and of a network, None where `client.rate` is off.
+    """
+
+    asks_bans: bool
+    counts: bool
+    rates: tuple[Rate, Rate] | None
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """What one tally told of a new connection; None for what was not asked."""
+    """What one tally told of a new connection. version: of the bans."""
 
     version: bytes | None = None
-    connections: ConnectionCounts | None = None
-    waits: ArrivalWaits | None = None
+    connections: ConnectionCounts = NOT_COUNTED
+    waits: ArrivalWaits = NO_WAITS
+
+
+def first_facts(session: GateSession) -> Any:
+    """The facts with which the decision begins (or an awaitable of them): all of them where the tables are empty, so
+    that every fact is needed for certain; else those that the tables make superfluous are not gathered."""
+    tables = session.parts.access
+    if tables is not None and not tables.is_open:
+        return ConnectFacts(session=session.facts)
+
+    def known(arrival: Arrival | Unavailable) -> Any:
+        return then(_ban(session, arrival), lambda found: _all_facts(session, arrival, found))
+
+    return then(_arrival(session), known)
+
+
+def _all_facts(session: GateSession, arrival: Arrival | Unavailable, ban: Ban | Unavailable | None) -> ConnectFacts:
+    facts = session.facts
+    if isinstance(arrival, Unavailable):
+        return ConnectFacts(session=facts, access=NOT_LISTED, ban=ban, connections=arrival, arrivals=arrival)
+    return ConnectFacts(
+        session=facts, access=NOT_LISTED, ban=ban, connections=arrival.connections, arrivals=arrival.waits
+    )
 
 
 def access(session: GateSession, _facts: ConnectFacts) -> Any:
@@ -41,36 +78,32 @@ def access(session: GateSession, _facts: ConnectFacts) -> Any:
 
 def ban(session: GateSession, _facts: ConnectFacts) -> Any:
     """The ban that the peer is under. `trusted` peers are never, nor is a program of this machine."""
-    bans = session.parts.bans
-    if session.facts.trusted or not isinstance(bans, Bans):
+    if session.facts.trusted:
         return None
-
-    def found(arrival: Arrival | Unavailable) -> Any:
-        if isinstance(arrival, Unavailable):
-            return arrival
-        try:
-            result = bans.find(session.peer.ip, arrival.version, session.parts.clock.unix())
-        except StandingError as error:
-            return Unavailable(str(error))
-        return _guarded(result) if is_later(result) else result
-
-    return then(_arrival(session), found)
+    return then(_arrival(session), lambda arrival: _ban(session, arrival))
 
 
 def connections(session: GateSession, _facts: ConnectFacts) -> Any:
     """How many connections there are with this one."""
-    return then(_arrival(session), lambda arrival: arrival if _is_unknown(arrival) else arrival.connections)
+    return then(_arrival(session), lambda it: it if isinstance(it, Unavailable) else it.connections)
 
 
 def arrivals(session: GateSession, _facts: ConnectFacts) -> Any:
     """How the rates of new connections stand, this one counted where it is within them."""
-    if session.facts.trusted:
-        return ArrivalWaits(0.0, 0.0)
-    return then(_arrival(session), lambda arrival: arrival if _is_unknown(arrival) else arrival.waits)
+    return then(_arrival(session), lambda it: it if isinstance(it, Unavailable) else it.waits)
 
 
-def _is_unknown(arrival: Arrival | Unavailable) -> bool:
-    return isinstance(arrival, Unavailable)
+def _ban(session: GateSession, arrival: Arrival | Unavailable) -> Any:
+    bans = session.parts.bans
+    if session.facts.trusted or not isinstance(bans, Bans):
+        return None
+    if isinstance(arrival, Unavailable):
+        return arrival
+    try:
+        found = bans.find(session.peer.ip, arrival.version, session.parts.clock.unix())
+    except StandingError as error:
+        return Unavailable(str(error))
+    return _guarded(found) if is_later(found) else found
 
 
 def _arrival(session: GateSession) -> Any:
@@ -92,24 +125,33 @@ def _arrival(session: GateSession) -> Any:
     return _guarded(result) if is_later(result) else result
 
 
+@lru_cache(maxsize=64)
+def _plan(policy: Policy, service: Service) -> Plan:
+    settings = policy.settings_of(client_rate.CHECK)
+    assert isinstance(settings, client_rate.Settings)
+    rates = tuple(Rate(quota.units, quota.period) for quota in (settings.per_address, settings.per_prefix))
+    return Plan(
+        policy.mode(client_banned.NAME, service) != "off",
+        policy.mode(client_connections.NAME, service) != "off",
+        (rates[0], rates[1]) if policy.mode(client_rate.NAME, service) != "off" else None,
+    )
+
+
 def _operations(session: GateSession) -> list[Operation]:
-    """What is asked and counted, as far as the checks of this service want it; with `only_asks` nothing is counted."""
-    policy, service, ip = session.parts.policy, session.facts.service, session.peer.ip
+    """What is asked and counted; with `only_asks` nothing is counted. `trusted` peers and programs of this machine are
+    under no ban and no rate."""
+    plan, ip = _plan(session.parts.policy, session.facts.service), session.peer.ip
     operations: list[Operation] = []
-    is_limited = ip and not session.facts.trusted
-    if is_limited and policy.mode(client_banned.NAME, service) != "off":
-        operations.append(VERSION)
-    if policy.mode(client_connections.NAME, service) != "off" and not session.only_asks:
+    if plan.counts and not session.only_asks:
         operations += [Enter(key) for key in session.counted_keys()]
-    if is_limited and policy.mode(client_rate.NAME, service) != "off":
-        settings = policy.settings_of(client_rate.CHECK)
-        assert isinstance(settings, client_rate.Settings)
-        for key, quota in (
-            (f"arrive:ip:{holder_of(ip)}", settings.per_address),
-            (f"arrive:net:{prefix_of(ip)}", settings.per_prefix),
-        ):
-            rate = Rate(quota.units, quota.period)
-            operations.append(Peek(key, rate) if session.only_asks else Charge(key, rate, together=True))
+    if not ip or session.facts.trusted:
+        return operations
+    if plan.asks_bans:
+        operations.append(VERSION)
+    if plan.rates is not None:
+        keys = f"arrive:ip:{ip}", f"arrive:net:{prefix_of(ip)}"
+        for key, rate in zip(keys, plan.rates, strict=True):
+            operations.append(Peek(key, rate) if session.only_asks else Charge(key, rate, 1, True))
     return operations
 
 
@@ -127,8 +169,8 @@ def _read(operations: list[Operation], results: list[Result]) -> Arrival:
             counts.append(result)
     return Arrival(
         version,
-        ConnectionCounts(counts[0], counts[-2], counts[-1]) if counts else ConnectionCounts(0, 0, 0),
-        ArrivalWaits(*waits) if waits else ArrivalWaits(0.0, 0.0),
+        ConnectionCounts(counts[0], counts[-2], counts[-1]) if counts else NOT_COUNTED,
+        ArrivalWaits(*waits) if waits else NO_WAITS,
     )
 
 

@@ -18,12 +18,12 @@ from gatepost.accounts.model import Account
 from gatepost.audit.event import Event, EventClient, Kind, RecordError
 from gatepost.gate.gather import GATHERERS
 from gatepost.gate.gather_attempts import Counted
-from gatepost.gate.gather_client import Arrival
+from gatepost.gate.gather_client import Arrival, first_facts
 from gatepost.gate.gather_harvest import left_to_count
 from gatepost.gate.later import had, then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
-from gatepost.policy.facts import SUBMISSION, ConnectFacts, Facts, Service, SessionFacts, Stage, Unavailable
+from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
 from gatepost.standing.port import Leave, Operation, StandingError
@@ -151,9 +151,8 @@ class GateSession:
         ip, gateways = self.peer.ip, self.parts.gateways
         if gateways is not None and ip and not self.facts.trusted:
             gateways.arrived(ip)
-        met: Decided | Awaitable[Decided] = then(
-            self.decide(Stage.CONNECT, ConnectFacts(session=self.facts)), self._met
-        )
+        decided = then(first_facts(self), lambda facts: self.decide(Stage.CONNECT, facts))
+        met: Decided | Awaitable[Decided] = then(decided, self._met)
         return met
 
     def _met(self, decided: Decided) -> Any:
