@@ -13,7 +13,8 @@ from tests.support.clock import HandClock
 from gatepost.audit.criteria import Criteria
 from gatepost.audit.event import Event, EventClient
 from gatepost.audit.files import CannotRead, RecordFile, opened
-from gatepost.audit.search import latest, search
+from gatepost.audit.scan import decode
+from gatepost.audit.search import by_time, latest, search
 from gatepost.audit.tail import Watch, tail
 from gatepost.audit.writer import AuditWriter
 from gatepost.policy.verdict import Evaluated
@@ -216,7 +217,7 @@ def _tomorrow(record: AuditWriter, clock: HandClock) -> None:
 def test_following_waits_for_the_rest_of_a_half_written_line(tmp_path: Path) -> None:
     (tmp_path / "2025-11-24").mkdir()
     path = tmp_path / "2025-11-24" / "mx.0.jsonl"
-    watch = Watch(tmp_path)
+    watch = Watch(tmp_path, decode, by_time)
     path.write_bytes(b'{"id":"01A"}\n{"id":')
     assert watch.poll() == [{"id": "01A"}]
     assert watch.poll() == []
@@ -228,7 +229,7 @@ def test_following_survives_a_file_that_became_shorter(tmp_path: Path) -> None:
     record = writer(tmp_path)
     record.record(Event("server", id="01A"))
     record.close()
-    watch = Watch(tmp_path)
+    watch = Watch(tmp_path, decode, by_time)
     watch.last(1)
     record.path.write_bytes(record.path.read_bytes().splitlines(keepends=True)[0])
     assert watch.poll() == []

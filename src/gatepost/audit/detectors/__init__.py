@@ -1,0 +1,1 @@
+"""Detectors: who abuses the server, seen over a window of events. Each is a pure function; acting is others' work."""
