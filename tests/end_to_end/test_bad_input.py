@@ -318,7 +318,7 @@ def test_little_room_is_452_before_it_is_none(small_disk: Path, tmp_path: Path) 
 
 def said_by(server: Server, *words: str, status: int = 0) -> str:
     """What a command says on standard error."""
-    command = [GATEPOST, "--config", str(server.file), *words]
+    command = [str(GATEPOST), "--config", str(server.file), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
