@@ -386,15 +386,27 @@ async def test_a_login_through_a_trusted_proxy_or_on_loopback_proves_nothing() -
         assert releases.accounts == []
 
 
-async def test_a_login_after_months_in_use_still_proves_the_account() -> None:
+async def test_a_network_in_use_is_known_since_its_first_login_however_long_ago() -> None:
     desk = Desk(policy=few(1, action="hold"))
     releases = Releases(desk)
-    for _ in range(8):
+    began = desk.clock.at
+    for day in (0.0, 31.0, 62.0, 92.2):
+        desk.clock.at = began + day * 86400
         await logged_in(desk, ip="198.51.100.7")
-        desk.clock.at += 31 * 86400
+    desk.clock.at = began + 92.4 * 86400
     await overdrawn(desk, "203.0.113.66")
     await logged_in(desk, ip="198.51.100.7")
     assert releases.accounts == ["ada@example.org"]
+
+
+async def test_a_network_that_was_left_for_months_is_new_again() -> None:
+    desk = Desk(policy=few(1, action="hold"))
+    releases = Releases(desk)
+    await logged_in(desk, ip="198.51.100.7")
+    desk.clock.at += 91 * 86400
+    await overdrawn(desk, "203.0.113.66")
+    await logged_in(desk, ip="198.51.100.7")
+    assert releases.accounts == []
 
 
 # --- message.size --------------------------------------------------------------------------------------------------
@@ -511,6 +523,7 @@ async def test_a_full_maildrop_is_told_at_rcpt() -> None:
     await client.line("RSET")
     await client.line("MAIL FROM:<a@b.example> SIZE=1001")
     assert await client.line("RCPT TO:<eve@example.org>") == full
+    await client.say(b"RSET\r\nMAIL FROM:<a@b.example>\r\n")
     maildrops.kept["ada@example.org"].clear()
     assert await client.line("RCPT TO:<ada@example.org>") == full  # looked at a moment ago
     desk.clock.at += 5
