@@ -16,7 +16,7 @@ from gatepost.cli import queue
 from gatepost.net.clock import SystemClock
 from gatepost.net.control import ControlServer
 from gatepost.spool.control import CHANGE, change_handler
-from gatepost.spool.model import Settlement, State
+from gatepost.spool.model import Hold, Settlement, State
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.data_folder import prepare
 from gatepost.store.sqlite.spool import SqliteSpool
@@ -108,6 +108,33 @@ def test_what_is_held_goes_on_when_it_is_released(gatepost: Command, waiting: li
     assert gatepost("queue", "show", waiting[0], "--json").json["recipients"][0]["state"] == "held"
     gatepost("queue", "release", waiting[0])
     assert gatepost("queue", "show", waiting[0], "--json").json["recipients"][0]["state"] == "due"
+
+
+def test_the_list_says_why_something_is_held(gatepost: Command, folder: Path, waiting: list[str]) -> None:
+    async def fill() -> None:
+        spool = opened(folder / "data")
+        await add(spool, held_by=Hold.CHECK, hold_reason="sender.rate: too many")
+        await add(spool, held_by=Hold.QUARANTINE, hold_reason="content.scan: a virus")
+        await spool.close()
+
+    asyncio.run(fill())
+    gatepost("queue", "hold", waiting[0])
+    lines = [line.rstrip() for line in gatepost("queue", "list", "--state", "held").out.splitlines()]
+    reasons = ("by a person, after: 451 4.7.1 Come back \ufffd[2J later", "  sender.rate: too many",
+               "  in quarantine: content.scan: a virus")  # fmt: skip
+    assert {reason for reason in reasons for line in lines if line.endswith(reason)} == set(reasons)
+    rows = gatepost("queue", "list", "--state", "held", "--json").json
+    assert {(row["held_by"], row["hold_reason"]) for row in rows} == {
+        ("person", None), ("check", "sender.rate: too many"), ("quarantine", "content.scan: a virus"),
+    }  # fmt: skip
+    assert "  by a person, after: 451" in gatepost("queue", "show", waiting[0]).out
+
+
+def test_a_retry_of_what_is_held_says_that_it_stays_held(gatepost: Command, waiting: list[str]) -> None:
+    gatepost("queue", "hold", waiting[0])
+    ran = gatepost("queue", "retry", waiting[0])
+    assert ran.code == 1
+    assert f"gatepost queue release {waiting[0]}" in ran.err
 
 
 def test_all_that_is_deferred_is_tried_again(gatepost: Command, waiting: list[str]) -> None:

@@ -86,7 +86,7 @@ async def test_a_quarantine_wins_over_a_hold_whichever_comes_first(order: int) -
 @pytest.mark.parametrize("stage", [Stage.CONNECT, Stage.HELO, Stage.MAIL, Stage.RCPT])
 async def test_a_verdict_before_the_message_waits_for_it(stage: Stage) -> None:
     desk = Desk(checks=[check("early", "quarantine", stage=stage)])
-    assert await sent(desk) == "250 2.0.0 Message accepted"
+    assert await sent(desk) == "250 2.0.0 Message kept"
     assert desk.spool.only[0].held_by is Hold.QUARANTINE
 
 

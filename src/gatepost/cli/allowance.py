@@ -61,9 +61,12 @@ def in_lines(limits: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def held_messages(config: Config, account: str) -> int:
-    """How many messages that `account` submitted are held. Raises SpoolError."""
-    from gatepost.spool.model import State
+    """How many messages that `account` submitted are held, the quarantine apart. Raises SpoolError."""
+    from gatepost.spool.model import Hold, State
     from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 
     entries = SqliteSpoolReader(data_folder(config).root).list(states=(State.HELD,), limit=1_000_000)
-    return sum(entry.login == account for entry in entries)
+    return sum(
+        entry.login == account and any(item.held_by not in (None, Hold.QUARANTINE) for item in entry.recipients)
+        for entry in entries
+    )

@@ -27,6 +27,7 @@ NOUNS: Final = {
     "alias": "alias",
     "list": "mailing_list",
     "queue": "queue",
+    "quarantine": "quarantine",
     "ban": "ban",
     "audit": "audit",
     "policy": "policy",

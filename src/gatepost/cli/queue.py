@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gatepost.cli import output
+from gatepost.cli.entries import Content, Id, change, changed, entry_of, first, print_content, summary, why_held
 from gatepost.cli.errors import USAGE, CommandError
 from gatepost.cli.moments import shown_time
 from gatepost.cli.options import AsJson, ConfigFile, given, noun
@@ -16,14 +15,11 @@ from gatepost.cli.record import recording
 from gatepost.cli.session import configuration, data_folder
 
 if TYPE_CHECKING:
-    from gatepost.config.model import Config
-    from gatepost.spool.model import Entry
+    from gatepost.spool.model import Entry, EntryRecipient
 
 app = noun("Queue: the messages that wait, why they wait, and what to do about them.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help='Of the message; it stands in the reply and in "queue list".')]
 MOST = 1_000_000
-SHOWN_RECIPIENTS = 3
 
 
 @app.command("list")
@@ -43,10 +39,11 @@ def list_entries(
     reader = SqliteSpoolReader(folder.root)
     states = [_known_state(text) for text in state or ()]
     entries = reader.list(states=states, limit=limit)
-    columns = ("id", "received", "octets", "sender", "recipients", "waits", "reply")
-    rows = [_summary(entry) for entry in entries]
+    columns = ("id", "received", "octets", "sender", "recipients", "waits", "why")
+    rows = [summary(entry) for entry in entries]
     if not given.as_json:
-        rows = [{**row, "recipients": _first(row["recipients"])} for row in rows]
+        rows = [{**row, "recipients": first(row["recipients"]), "why": _why(entry)}
+                for row, entry in zip(rows, entries, strict=True)]  # fmt: skip
     output.rows(rows, columns, "Nothing waits.")
     if damaged := reader.damaged():
         output.note(f"{len(damaged)} messages could not be read and were set aside in {folder.root / 'spool'}: "
@@ -56,7 +53,7 @@ def list_entries(
 @app.command("show")
 def show(
     entry_id: Id,
-    content: Annotated[bool, typer.Option("--content", help="Print the message itself, octet for octet.")] = False,
+    content: Content = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,22 +62,19 @@ def show(
 
     reader = SqliteSpoolReader(data_folder(configuration()).root)
     if content:
-        octets = reader.content(_id(entry_id))
-        if octets is None:
-            raise _unknown(entry_id)
-        sys.stdout.flush()
-        sys.stdout.buffer.write(octets)
+        print_content(reader, entry_id)
         return
-    entry = reader.show(_id(entry_id))
-    if entry is None:
-        raise _unknown(entry_id)
+    entry = entry_of(reader, entry_id)
     recipients = [_recipient(item) for item in entry.recipients]
-    details = {**_summary(entry), "login": entry.login, "client": entry.client, "spool": entry.spool}
-    lines = [f"{name}: {value}" for name, value in details.items() if name not in ("recipients", "waits") and value]
+    details = {**summary(entry), "login": entry.login, "client": entry.client, "spool": entry.spool}
+    below = ("recipients", "waits", "held_by", "hold_reason")
+    lines = [f"{name}: {value}" for name, value in details.items() if name not in below and value]
     for item in recipients:
         lines.append(
             f"  {item['recipient']}: {item['state']}, {item['attempts']} attempts, next {item['due'] or 'never'}"
         )
+        if item["why_held"]:
+            lines.append(f"    {item['why_held']}")
         if item["reply"]:
             lines.append(f"    {item['remote']}: {item['reply']}" if item["remote"] else f"    {item['reply']}")
     output.thing({**details, "recipients": recipients}, "\n".join(lines))
@@ -105,7 +99,7 @@ def retry(
     folder = data_folder(settings)
     entries = SqliteSpoolReader(folder.root).list(states=("deferred",), limit=MOST)
     with recording(settings, "queue retry", entries=len(entries)):
-        found = [entry.id for entry in entries if _changed(folder.root, entry.id, "retry")]
+        found = [entry.id for entry in entries if changed(folder.root, entry.id, "retry")]
     output.done(f"{len(found)} messages are tried again now.", ids=found)
 
 
@@ -138,52 +132,21 @@ def _change(action: str, entry_id: str, what: str) -> None:
 
     settings = configuration()
     folder = data_folder(settings)
-    entry_id = _id(entry_id)
-    entry = SqliteSpoolReader(folder.root).show(entry_id)
-    if entry is None:
-        raise _unknown(entry_id)
-    with _recorded(settings, action, entry):
-        if not _changed(folder.root, entry_id, action):
-            raise _unknown(entry_id)
-    output.done(f"{entry_id} {what}.", id=entry_id, action=action)
+    entry = entry_of(SqliteSpoolReader(folder.root), entry_id)
+    _refuse_what_is_quarantined(entry)
+    if action == "retry" and all(item.held_by for item in entry.recipients):
+        raise CommandError(f'{entry.id} is held; "gatepost queue release {entry.id}" lets it go')
+    change(settings, folder.root, entry, action, f"queue {action}", what)
 
 
-def _recorded(settings: Config, action: str, entry: Entry) -> Any:
-    addresses = [str(item.recipient.path) for item in entry.recipients]
-    return recording(settings, f"queue {action}", message=entry.id, sender=str(entry.envelope.reverse_path) or "<>",
-                     recipients=addresses[:100])  # fmt: skip
+def _refuse_what_is_quarantined(entry: Entry) -> None:
+    from gatepost.spool.model import Hold
 
-
-def _changed(root: Any, entry_id: str, action: str) -> bool:
-    """Whether the entry was there; the worker that holds it does it, or this process where nobody holds it."""
-    import time
-
-    from gatepost.net.control import ask
-    from gatepost.store.sqlite.spool_change import change_entry
-
-    return change_entry(root, entry_id, action, time.time(), ask)
-
-
-def _first(recipients: list[str]) -> list[str]:
-    """A list of thousands is one line all the same."""
-    return recipients if len(recipients) <= SHOWN_RECIPIENTS else [
-        *recipients[:SHOWN_RECIPIENTS], f"and {len(recipients) - SHOWN_RECIPIENTS} more"
-    ]  # fmt: skip
-
-
-def _id(text: str) -> str:
-    from gatepost.mail.ids import is_id
-
-    text = text.strip().upper()
-    if not is_id(text):
-        raise CommandError(f'{text!r} is not the ID of a message; "gatepost queue list" shows those that wait', USAGE)
-    return text
-
-
-def _unknown(entry_id: str) -> CommandError:
-    return CommandError(
-        f'{entry_id} does not wait here (any more); "gatepost audit show {entry_id}" tells what became of it'
-    )
+    if any(item.held_by is Hold.QUARANTINE for item in entry.recipients):
+        raise CommandError(
+            f'{entry.id} is in quarantine; look at it with "gatepost quarantine show {entry.id}", then '
+            f'"gatepost quarantine release {entry.id}" or "drop"'
+        )
 
 
 def _known_state(text: str) -> str:
@@ -195,27 +158,22 @@ def _known_state(text: str) -> str:
     return text
 
 
-def _summary(entry: Entry) -> dict[str, Any]:
-    states = Counter(str(item.state) for item in entry.recipients)
-    replies = [item.reply for item in entry.recipients if item.reply]
-    return {
-        "id": entry.id,
-        "received": shown_time(entry.received_at),
-        "octets": entry.octets,
-        "sender": str(entry.envelope.reverse_path) or "<>",
-        "recipients": [str(item.recipient.path) for item in entry.recipients],
-        "waits": ", ".join(f"{count} {state}" for state, count in states.items()),
-        "reply": replies[0] if replies else None,
-    }
+def _why(entry: Entry) -> str:
+    """What it waits for: why it is held, else what was said last."""
+    held = next(filter(None, map(why_held, entry.recipients)), "")
+    return held or next((item.reply for item in entry.recipients if item.reply), "")
 
 
-def _recipient(item: Any) -> dict[str, Any]:
+def _recipient(item: EntryRecipient) -> dict[str, Any]:
     return {
         "recipient": str(item.recipient.path),
         "destination": item.destination,
         "state": str(item.state),
         "attempts": item.attempts,
-        "due": shown_time(item.due) if item.due else None,
+        "due": shown_time(item.due) if item.due and not item.held_by else None,
+        "held_by": item.held_by,
+        "hold_reason": item.hold_reason or None,
+        "why_held": why_held(item) or None,
         "reply": item.reply,
         "remote": item.remote,
     }
