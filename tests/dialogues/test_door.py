@@ -13,9 +13,11 @@ from gatepost.accounts.credentials import with_password
 from gatepost.accounts.model import Account
 from gatepost.gate.flood import ONE_BY_ONE, PERIOD_SECONDS
 from gatepost.gate.gateway import LEAST, MANY_ACCOUNTS
+from gatepost.gate.session import GateSession
 from gatepost.mail.units import Quota
 from gatepost.policy.checks import client_access, client_rate
-from gatepost.policy.facts import Ban
+from gatepost.policy.facts import ArrivalWaits, Ban
+from gatepost.ports.wire import Peer
 
 IP = "192.0.2.7"
 
@@ -188,6 +190,18 @@ async def test_pop3_can_be_refused_without_a_word_too() -> None:
     assert session.verdicts[0].check == "client.access"
 
 
+async def test_a_question_what_would_be_decided_counts_nothing() -> None:
+    desk = Desk(policy={"client.rate": client_rate.Settings(per_address=Quota(1, 60.0))})
+    for _ in range(3):
+        session = GateSession(desk.parts.gate, Peer(IP, 40112, "mx"), None)
+        session.only_asks = True
+        decided = session.connect()
+        assert isinstance(decided, tuple)
+        assert decided[1].arrivals == ArrivalWaits(0.0, 0.0)
+    assert not any(desk.standing._at_once.values())
+    assert await desk.connect().read() == ["220 mx.example.org ESMTP"]
+
+
 async def test_an_administrator_who_logs_in_cannot_be_banned_from_there_for_a_day() -> None:
     admin = with_password(Account("ada@example.org", role="admin"), PASSWORD, 0.0)
     counter = Counter(accounts=MemoryAccounts(admin))
@@ -196,6 +210,13 @@ async def test_an_administrator_who_logs_in_cannot_be_banned_from_there_for_a_da
     assert not await counter.desk.door.bans.lay(IP, 3600.0, "guessing", "")
     assert await counter.desk.door.bans.lay("192.0.2.8", 3600.0, "guessing", "")
     counter.desk.clock.at += 86400
+    assert await counter.desk.door.bans.lay(IP, 3600.0, "guessing", "")
+
+
+async def test_a_user_who_logs_in_can_be_banned() -> None:
+    counter = Counter()
+    client = counter.connect("pop3s", tls=True)
+    assert (await client.say("USER ada@example.org", f"PASS {PASSWORD}"))[-1].startswith("+OK")
     assert await counter.desk.door.bans.lay(IP, 3600.0, "guessing", "")
 
 

@@ -7,10 +7,12 @@ import os
 import time
 from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.memory_resolver import MemoryResolver
 
+from gatepost.gate import access
 from gatepost.gate.access import AccessError, AccessTables
 from gatepost.policy.checks.client_access import Settings
 from gatepost.policy.facts import Listing
@@ -87,6 +89,27 @@ async def test_a_file_that_is_still_being_written_is_left_alone(tmp_path: Path) 
         await bench.look(1)
         assert (await bench.find()).denied == str(path)
     await bench.look(1)
+    assert (await bench.find("198.51.100.1")).denied == str(path)
+    assert not bench.alerts
+
+
+async def test_what_changed_while_it_was_read_is_not_put_into_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, path = await loaded(tmp_path, "192.0.2.0/24\n")
+    read = access._read_apart
+
+    def read_and_change(name: str) -> Any:
+        found = read(name)
+        write(path, "198.51.100.0/24\n")
+        return found
+
+    write(path, "198.51.1")
+    monkeypatch.setattr("gatepost.gate.access._read_apart", read_and_change)
+    await bench.look()
+    assert (await bench.find()).denied == str(path)
+    monkeypatch.setattr("gatepost.gate.access._read_apart", read)
+    await bench.look()
     assert (await bench.find("198.51.100.1")).denied == str(path)
     assert not bench.alerts
 
@@ -171,6 +194,12 @@ async def test_an_allowed_name_opens_what_the_address_closes(tmp_path: Path) -> 
     bench.resolver.put(REVERSE, "PTR", "mail.example.net")
     bench.resolver.put("mail.example.net", "A", IP)
     assert (await bench.find()).allowed == "the configuration"
+    # Another name that cannot be verified takes nothing away.
+    bench = Bench(tmp_path, ("mail.example.net", ".mail.example.net"))
+    bench.resolver.put(REVERSE, "PTR", "broken.mail.example.net", "mail.example.net")
+    bench.resolver.put("mail.example.net", "A", IP)
+    bench.resolver.fail("broken.mail.example.net", "A")
+    assert await bench.find() == Listing("the configuration", names=("mail.example.net",))
 
 
 async def test_an_ipv6_peer_is_named_too(tmp_path: Path) -> None:

@@ -68,6 +68,15 @@ def test_a_flood_that_goes_on_has_no_events_of_single_sessions_any_more(gate: Ga
     assert [one["sessions"] for one in gate.summed()] == [1, 100, 100, 100]
 
 
+def test_a_flood_goes_on_over_the_looks_in_between(gate: Gate) -> None:
+    gate.refuse(ONE_BY_ONE + 1)
+    for _ in range(3):
+        gate.clock.at += PERIOD_SECONDS
+        gate.floods.flush()
+        gate.clock.at += PERIOD_SECONDS / 2
+        assert "" not in gate.refuse(100)
+
+
 def test_after_a_quiet_period_single_sessions_are_recorded_again(gate: Gate) -> None:
     gate.refuse(ONE_BY_ONE + 1)
     for _ in range(3):

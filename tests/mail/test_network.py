@@ -41,6 +41,15 @@ def test_membership_of_ipv6_addresses_is_that_of_any_of_the_networks(members: li
     assert (str(address) in NetworkSet(members)) == any(address in network for network in members)
 
 
+def test_hosts_of_many_ipv6_networks_are_told_apart() -> None:
+    hosts = {f"2001:db8:0:{high:x}::{(high * 37 + low * 11) % 97:x}" for high in range(40) for low in range(7)}
+    held = NetworkSet(hosts)
+    for high in range(41):
+        for low in range(100):
+            host = f"2001:db8:0:{high:x}::{low:x}"
+            assert (host in held) == (host in hosts), host
+
+
 @given(st.lists(networks | networks6, max_size=20))
 def test_a_set_comes_back_from_its_columns(members: list[IPv4Network | IPv6Network]) -> None:
     whole = NetworkSet(map(str, members))
@@ -121,6 +130,7 @@ def test_networks_of_mapped_addresses_are_ipv4() -> None:
         (["192.0.2.0/24"], "192.0.2.255", True),
         (["192.0.2.0/24"], "192.0.3.0", False),
         (["192.0.2.0/24"], "::ffff:192.0.2.1", True),
+        (["192.0.2.0/24"], "::ffff:c000:201", True),
         (["2001:db8::/32"], "2001:db8:ffff::1", True),
         (["2001:db8::/32"], "192.0.2.1", False),
         (["2001:db8::/32"], "fe80::1%eth0", False),

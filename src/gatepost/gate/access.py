@@ -106,14 +106,13 @@ class AccessTables:
         """Read every file for the first time. Raises AccessError: nobody is let in by a table that is not there."""
         for file in self._files.values():
             state = _state(file.path)
-            error = await self._read(file)
+            error = await self._read(file, state)
             if error:
                 raise AccessError(
                     f'policy."client.access": {file.path} cannot be read ({error}); put the table there, readable for '
                     "the server's user, or remove the entry"
                 )
             file.tried = file.seen = state
-        self._join()
 
     async def watch(self) -> None:
         """Read again what changes, for ever."""
@@ -132,24 +131,28 @@ class AccessTables:
             settled, file.seen = state == file.seen, state
             if state == file.tried or not settled:
                 continue
-            error = await self._read(file) if state is not None else "it is not there"
-            if _state(file.path) != state:
-                continue  # it changed while it was read; the next look finds it
-            file.tried = state
-            if error:
-                self._report(f"{file.path} cannot be read ({error}); the table that was read before stays in force")
-                continue
-            self._join()
+            error = await self._read(file, state) if state is not None else "it is not there"
+            if _state(file.path) == state:  # else the next look finds the change
+                file.tried = state
+                if error:
+                    problem = f"{file.path} cannot be read ({error}); the table that was read before stays in force"
+                    self._report(problem)
 
-    async def _read(self, file: _File) -> str:
-        """Take over what `file` holds now; why that cannot be done, "" when it was."""
+    async def _read(self, file: _File, state: Signature) -> str:
+        """Put into force what `file` holds, unless it changed meanwhile; why that cannot be done, "" when it was.
+
+        state: of the file before.
+        """
         try:
             found, handed = await asyncio.to_thread(_read_apart, file.path)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             return str(error)
         if handed.error:
             return handed.error
+        if _state(file.path) != state and file.tried is not None:
+            return ""
         file.found = found
+        self._join()
         if handed.bad_total:
             self._report(_told(file.path, handed))
         return ""
