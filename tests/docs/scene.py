@@ -15,7 +15,7 @@ from gatepost.audit.writer import AuditWriter
 from gatepost.mail.address import parse_mailbox
 from gatepost.mail.envelope import Envelope, Recipient
 from gatepost.mail.ids import make_id
-from gatepost.spool.model import NewEntry, Settlement, State
+from gatepost.spool.model import Hold, NewEntry, Settlement, State
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.data_folder import prepare
 from gatepost.store.sqlite.accounts import SqliteAccounts
@@ -24,10 +24,12 @@ from gatepost.store.sqlite.spool import SqliteSpool
 TEN = 1_795_514_400.0  # 2026-11-24 10:00:00 UTC
 PREFIX = "01M86FYZ80"  # of the IDs made then
 WAITING = PREFIX + "A1B2C3D4E5F6G7H8"
+KEPT = PREFIX + "KEPT000000000000"
 REFUSED = PREFIX + "RE1AYDEN1ED00000"
 DELIVERED = PREFIX + "DE11VERED0000000"
 SESSIONS = tuple(f"{PREFIX}S00000000000000{number}" for number in range(3))
 HOST = "mx.example.org"
+FOUND = "prize.exe looks like a program"
 REPLY = "451 4.4.1 no connection with mx.partner.example[192.0.2.25]:25: timed out"
 
 CONFIGURATION = """\
@@ -83,6 +85,15 @@ async def _fill_spool(data: Path) -> None:
     await spool.lease(TEN, 1)
     clock.at = TEN + 30
     await spool.settle([Settlement(WAITING, 0, State.DEFERRED, TEN + 330, REPLY)])
+    content = spool.new_content()
+    content.write(b"From: news@bulk.example\r\nTo: bob@example.org\r\nSubject: Prize\r\n\r\nSee the attached file.\r\n")
+    content.finish()
+    envelope = Envelope(parse_mailbox("news@bulk.example"), (Recipient(parse_mailbox("bob@example.org")),))
+    entry = NewEntry(
+        id=KEPT, envelope=envelope, received_at=TEN, prefix=b"", octets=content.octets, destinations=("local",),
+        client="198.51.100.9", held_by=Hold.QUARANTINE, hold_reason=f"content.scan: {FOUND}",
+    )  # fmt: skip
+    await spool.add(entry, content)
     await spool.close()
 
 
@@ -117,6 +128,11 @@ def _fill_record(audit: Path) -> None:
     told("smtp.session", **ada, id=SESSIONS[0], verdicts=[_passed("client.connections")], took_ms=900,
          dialogue=["S: 220 mx.example.org ESMTP", "C: EHLO [192.0.2.61]", "S: 250-mx.example.org"],
          details={"messages": 2})  # fmt: skip
+    scan = {"check": "content.scan", "mode": "enforce", "verdict": "quarantine", "reason": FOUND}
+    told("smtp.message", session=SESSIONS[2], service="mx", client=EventClient("198.51.100.9", 40025), id=KEPT,
+         helo="mail.bulk.example", sender="news@bulk.example", recipients=("bob@example.org",), octets=88,
+         verdicts=[_passed("relay"), scan], reply=f"250 2.0.0 Message accepted ({KEPT})",
+         details={"held": "quarantine"})  # fmt: skip
     told("delivery.attempt", message=DELIVERED, sender="ada@example.org", recipients=("bob@example.org",),
          reply="250 2.1.5 delivered", took_ms=4,
          details=_attempt("local", "delivered", "bob@example.org", "250 2.1.5 delivered"))  # fmt: skip
