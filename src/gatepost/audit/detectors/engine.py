@@ -102,8 +102,6 @@ class Detectors:
                 times = self._raised.get(told, [])
                 if times and times[-1] > finding.last - QUIET_SECONDS:
                     continue
-                if self._last - self._first < DAY and finding.detector == sending.NAME:
-                    finding = msgspec.structs.replace(finding, accounts=())  # nobody's home is known yet
                 self._note(told, finding.last)
                 yield Ruling(finding, mode, min(ban * 2 ** min(len(times), 16), LONGEST_BAN))
 
@@ -115,12 +113,15 @@ class Detectors:
             guesses, rises = settings.guessing, settings.sending
             new = self._since(guessing.NAME, subject, seen)
             yield guesses.mode, guesses.ban, guessing.at_account(subject, new, guesses)
-            if not self._was_raised(sending.NAME, subject, DAY):
+            yield guesses.mode, guesses.ban, guessing.got_in_at(subject, seen, guesses)
+            # On the first day nobody's home is known.
+            if self._last - self._first > DAY and not self._was_raised(sending.NAME, subject, DAY):
                 yield rises.mode, 0.0, sending.sudden_rise(subject, seen, rises)
             return
         since = self._since
         guesses, harvests, relays = settings.guessing, settings.harvesting, settings.relaying
         yield guesses.mode, guesses.ban, guessing.by_address(subject, since(guessing.NAME, subject, seen), guesses)
+        yield guesses.mode, guesses.ban, guessing.got_in_from(subject, seen, guesses)
         yield (
             harvests.mode,
             harvests.ban,
@@ -161,7 +162,12 @@ class Detectors:
 
 
 PATTERNS: Final = {
-    guessing.NAME: ("one address, many accounts", "one address, one account", "many addresses, one account"),
+    guessing.NAME: (
+        "one address, many accounts",
+        "one address, one account",
+        "many addresses, one account",
+        guessing.GUESSED,
+    ),
     harvesting.NAME: ("unknown recipients",),
     relaying.NAME: ("foreign recipients",),
     sending.NAME: ("many addresses", "sudden rise"),

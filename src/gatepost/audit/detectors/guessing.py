@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from gatepost.audit.detectors.model import Finding, Seen, found
 from gatepost.audit.settings import Guessing
 
 NAME: Final = "guessing"
+GUESSED: Final = "guessed password"
 MAX_GUESSED: Final = (
     5  # accounts that one guesser got into; more is a network with many users, and a guesser among them
 )
@@ -23,25 +26,17 @@ MAX_NETWORKS: Final = 100  # that one finding bans
 def by_address(network: str, seen: Sequence[Seen], settings: Guessing) -> Finding | None:
     """An address that fails with many accounts and gets into none of them, or at one account again and again.
 
-    Where users log in too (an office, a provider's gateway) more must fail than get in, and nobody is banned. An
-    account whose first login from there came after the failures began was guessed.
+    Where users log in too (an office, a provider's gateway) more must fail than get in, and nobody is banned.
     """
-    now = max((each.until for each in seen), default=0.0)
-    failures = [each for each in seen if each.deed == "failure" and each.until > now - settings.window]
+    failures = _recent_failures(seen, settings)
     if not failures:
         return None
-    began = min(each.at for each in failures)
     first = _first_logins(seen)
-    at_home = {name for name, at in first.items() if at < began}
-    tried = {each.account for each in failures}
-    in_vain = tried - set(first)
-    banned = () if at_home else (network,)
+    banned = () if _at_home(first, failures) else (network,)
+    in_vain = {each.account for each in failures} - set(first)
     if len(in_vain) >= settings.accounts + len(first):
-        guessed = sorted(set(first) - at_home) if not at_home and len(first) <= MAX_GUESSED else []
-        reason = f"logins with {len(in_vain)} different names failed, none of them got in"
-        if guessed:
-            reason += f"; {_listed(guessed)} got in after them: the password is known there"
-        return found(NAME, "one address, many accounts", network, reason, failures, banned, guessed)
+        reason = f"logins with {len(in_vain)} different names failed, and none of these got in"
+        return found(NAME, "one address, many accounts", network, reason, failures, banned)
     at_one = Counter[str]()
     for each in failures:
         at_one[each.account] += each.count
@@ -55,21 +50,67 @@ def by_address(network: str, seen: Sequence[Seen], settings: Guessing) -> Findin
 
 def at_account(account: str, seen: Sequence[Seen], settings: Guessing) -> Finding | None:
     """Many addresses that fail at one account, none of which it had used before."""
-    now = max((each.until for each in seen), default=0.0)
-    failures = [each for each in seen if each.deed == "failure" and each.until > now - settings.window]
-    first = {each.network: each.at for each in sorted(seen, key=lambda each: -each.at) if each.deed == "login"}
-    strange = [each for each in failures if first.get(each.network, each.at + 1) > each.at]
+    strange = _strange(seen, settings)
     counts = Counter[str]()
     for each in strange:
         counts[each.network] += each.count
     if len(counts) < settings.addresses:
         return None
     reason = f"{sum(counts.values())} logins of {account} failed, from {len(counts)} addresses that it never used"
-    inside = sorted(network for network in counts if network in first)
-    if inside:
-        reason += f"; {_listed(inside)} got in: the password is known there"
     networks = [network for network, count in counts.most_common(MAX_NETWORKS) if count >= FEW]
-    return found(NAME, "many addresses, one account", account, reason, strange, networks, (account,) if inside else ())
+    return found(NAME, "many addresses, one account", account, reason, strange, networks)
+
+
+def got_in_from(network: str, seen: Sequence[Seen], settings: Guessing) -> Finding | None:
+    """Accounts that first logged in from an address after it had failed with many others: their passwords are known
+    there. Where others have logged in before, or many do, it is a network with users, and tells nothing."""
+    failures = _recent_failures(seen, settings)
+    first = _first_logins(seen)
+    if not failures or _at_home(first, failures) or not 0 < len(first) <= MAX_GUESSED:
+        return None
+    in_vain = {each.account for each in failures} - set(first)
+    if len(in_vain) < settings.accounts:
+        return None
+    names = sorted(first)
+    reason = f"{', '.join(names)} logged in from there, after logins with {len(in_vain)} other names had failed"
+    logins = [_once(each) for each in seen if each.deed == "login"]
+    return found(NAME, GUESSED, network, reason, logins, (network,), names)
+
+
+def got_in_at(account: str, seen: Sequence[Seen], settings: Guessing) -> Finding | None:
+    """A login from one of many addresses that had failed at the account, none of which it had used before."""
+    strange = {each.network for each in _strange(seen, settings)}
+    logins = [_once(each) for each in seen if each.deed == "login" and each.network in strange]
+    if len(strange) < settings.addresses or not logins:
+        return None
+    inside = sorted(each.network for each in logins)
+    reason = f"it logged in from {', '.join(inside)}, after {len(strange)} addresses had guessed at it"
+    return found(NAME, GUESSED, account, reason, logins, inside, (account,))
+
+
+def _recent_failures(seen: Sequence[Seen], settings: Guessing) -> list[Seen]:
+    now = max((each.until for each in seen), default=0.0)
+    return [each for each in seen if each.deed == "failure" and each.until > now - settings.window]
+
+
+def _strange(seen: Sequence[Seen], settings: Guessing) -> list[Seen]:
+    """Failures from networks from which there was no login before."""
+    first: dict[str, float] = {}
+    for each in seen:
+        if each.deed == "login":
+            first[each.network] = min(each.at, first.get(each.network, each.at))
+    return [each for each in _recent_failures(seen, settings) if first.get(each.network, each.at + 1) > each.at]
+
+
+def _at_home(first: Mapping[str, float], failures: Sequence[Seen]) -> bool:
+    """Whether somebody logged in there before the failures began."""
+    began = min(each.at for each in failures)
+    return any(at < began for at in first.values())
+
+
+def _once(login: Seen) -> Seen:
+    """The first one of several alike."""
+    return msgspec.structs.replace(login, last=login.at)
 
 
 def _first_logins(seen: Sequence[Seen]) -> Mapping[str, float]:
@@ -79,8 +120,3 @@ def _first_logins(seen: Sequence[Seen]) -> Mapping[str, float]:
         if each.deed == "login":
             first[each.account] = min(each.at, first.get(each.account, each.at))
     return first
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_GUESSED} more" if len(names) > MAX_GUESSED else ""
-    return ", ".join(names[:MAX_GUESSED]) + more
