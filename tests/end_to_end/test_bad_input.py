@@ -108,6 +108,27 @@ def test_an_endless_line_costs_no_memory_and_is_refused_once(server: Server, ser
     assert resident(server) - before < 4 * MIB
 
 
+@pytest.mark.parametrize(
+    ("service", "command"),
+    [("mx", b"EHLO x\r\n"), ("mx", b"NOOP\r\n"), ("mx", b"\r\n"), ("submission", b"HELP\r\n"), ("pop3", b"CAPA\r\n")],
+    ids=["EHLO", "NOOP", "nothing", "HELP", "CAPA"],
+)
+def test_a_peer_that_asks_and_never_reads_costs_little_memory(server: Server, service: str, command: bytes) -> None:
+    """What an attacker would see else: eight octets from him cost us 300."""
+    forget_peak(server)
+    before = resident(server)
+    with server.connect(service) as sock:
+        sock.settimeout(0.5)
+        try:
+            for _ in range(400):
+                sock.sendall(command * (65536 // len(command)))
+        except OSError:
+            pass  # it does not read any more, or had enough
+        grown = peak(server) - before
+        print(f"{command!r} without reading: {grown / MIB:.1f} MiB more at the peak")
+    assert grown < 4 * MIB
+
+
 @pytest.mark.parametrize("service", ["mx", "submission", "submissions", "pop3", "pop3s"])
 def test_garbage_ends_in_refusals_and_in_no_error_of_ours(server: Server, service: str) -> None:
     octets = random.Random(service)

@@ -74,7 +74,6 @@ class SmtpSession:
 
     def data_received(self, octets: bytes) -> None:
         """Take what came, answer what is complete, in one write."""
-        self._heard_at = self.parts.gate.clock.monotonic()
         self.parser.feed(octets)
         if self._task is None:
             self._pump()
@@ -126,11 +125,13 @@ class SmtpSession:
     def _pump(self) -> None:
         """Take items until one must be waited for, then write all replies at once (RFC 2920 §3.2)."""
         parser, protocol = self.parser, self.protocol
+        took_something = False
         try:
             while self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
                 item = parser.next()
                 if item is None:
                     break
+                took_something = True
                 if type(item) is Content:
                     if protocol.takes_content:
                         self.commands.content(item.octets)
@@ -138,6 +139,8 @@ class SmtpSession:
                     self._take(self._command(item))
         except Exception:
             self._broke()
+        if took_something:  # an octet of a line now and then is no command, and keeps no connection
+            self._heard_at = self.parts.gate.clock.monotonic()
         if self._is_going_down and self._task is None and not protocol.in_transaction and not protocol.is_closed:
             self._send(protocol.close(SHUTTING_DOWN))
         self._flush()
@@ -215,10 +218,11 @@ class SmtpSession:
             self._task = None
             self._broke()
         self._heard_at = self.parts.gate.clock.monotonic()
-        if self._paused:
+        self._pump()
+        # Not before: a peer that sends faster than it is answered would be ahead by ever more.
+        if self._paused and (self._task is None or self.parser.read_ahead <= BUSY_READ_AHEAD):
             self._paused = False
             self.wire.resume()
-        self._pump()
 
     def _greet(self, reply: Reply | None) -> None:
         if reply is None:

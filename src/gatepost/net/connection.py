@@ -120,7 +120,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whoever ended it."""
-        self._lost("" if exc is None else f"{type(exc).__name__}: {exc}")
+        reason = "" if exc is None else f"{type(exc).__name__}: {exc}"
+        self._lost(f"TLS handshake failed: {reason or 'the peer went away'}" if self._is_upgrading else reason)
 
     def pause_writing(self) -> None:
         """The peer does not take what we write: nothing more is read from it, so nothing more must be answered."""

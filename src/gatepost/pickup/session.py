@@ -177,10 +177,11 @@ class Pop3Session:
         if self._lost is not None:
             return
         self._heard_at = self.parts.gate.clock.monotonic()
-        if self._is_paused:
+        self._pump()
+        # Not before: a peer that sends faster than it is answered would be ahead by ever more.
+        if self._is_paused and (self._task is None or self.parser.read_ahead <= BUSY_READ_AHEAD):
             self._is_paused = False
             self.wire.resume()
-        self._pump()
         if self._is_going_down:
             self.shut_down()
 
