@@ -299,9 +299,9 @@ class Worker:
     def _control_handlers(self) -> Mapping[str, Handler]:
         return {CHANGE: change_handler(self._spool, self._clock.unix, self._delivery.notify)}
 
-    async def _release_held(self, account: str) -> list[str]:
+    async def _release_held(self, account: str, network: str) -> list[str]:
         """What is held of an account that has proved itself, in this worker's spool and those of others."""
-        release = partial(release_held, self._data.root, account, sender_rate.NAME, self._clock.unix(), ask)
+        release = partial(release_held, self._data.root, account, network, sender_rate.NAME, self._clock.unix(), ask)
         released = await asyncio.get_running_loop().run_in_executor(None, release)
         self._delivery.notify()
         return released

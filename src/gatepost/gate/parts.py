@@ -12,6 +12,7 @@ from gatepost.audit.event import Recorder
 from gatepost.gate.access import AccessTables
 from gatepost.gate.flood import Floods
 from gatepost.gate.gateway import Gateways
+from gatepost.gate.grants import Grants
 from gatepost.gate.room import MaildropRoom
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.engine import Policy
@@ -35,7 +36,8 @@ class GateParts:
     bans: None where nobody is to be banned (a question what would be decided). access: None where there are no tables.
     trusted: never banned, may use XCLIENT and PROXY; no right to relay. relay_networks: may relay without a login.
     room: of maildrops that have a quota; None where there are none. release_held: lets go what is held of an account
-    for its limits, and tells the entries' IDs.
+    for its limits and came from a network (a /24 or /64), and tells the entries' IDs.
+    grants: of POP-before-SMTP; None where there are none.
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
 
@@ -54,5 +56,6 @@ class GateParts:
     access: AccessTables | None = None
     gateways: Gateways | None = None
     floods: Floods | None = None
+    grants: Grants | None = None
     room: MaildropRoom | None = None
-    release_held: Callable[[str], Awaitable[list[str]]] | None = None
+    release_held: Callable[[str, str], Awaitable[list[str]]] | None = None

@@ -1,9 +1,10 @@
 """How an account proves itself, whose messages are held because it sent too much (`sender.rate`, action "hold").
 
 The proof is a fresh login with its password (SCRAM, PLAIN, LOGIN, or USER and PASS of POP3) from a network that the
-account has used for a day or more before the first message was held. A thief who knows the password sends from
-elsewhere, or has come there only now; whoever shares the user's own network or machine proves as much as the user
-does. Otherwise a person releases: `gatepost queue release`.
+account had used for a day or more before the first message from there was held; and it proves what was sent from that
+network, no more. A thief who knows the password sends from elsewhere, or has come there only now; and the user's own
+mail program, which logs in every few minutes, does not let the thief's messages go. Whoever shares the user's network
+or machine proves as much as the user does. What is left a person releases: `gatepost queue release`.
 """
 
 from __future__ import annotations
@@ -37,36 +38,42 @@ def is_proof(mechanism: str, known_since: float | None, held_since: float) -> bo
 
 
 async def note_held(session: GateSession, account: str) -> None:
-    """A message of `account` is held; its logins are looked at from now on."""
-    parts = session.parts
-    now = parts.clock.unix()
+    """A message of `account` from this peer is held; its logins from the peer's network are looked at from now on."""
+    parts, network = session.parts, _network_of(session)
+    if not network:
+        return
+    now, key = parts.clock.unix(), held_key(account, network)
     try:
-        if await _recalled(session, held_key(account)) is None:
-            await parts.standing.remember("good", held_key(account), f"{now:.0f}".encode(), now + HELD_SECONDS)
+        if await _recalled(session, key) is None:
+            await parts.standing.remember("good", key, f"{now:.0f}".encode(), now + HELD_SECONDS)
     except StandingError as error:
         log.error("held message not noted; release it with `gatepost queue release`", error=str(error))
 
 
 async def note_login(session: GateSession, account: str, mechanism: str) -> None:
-    """`account` logged in: remember its network, and release what was held if this proves it.
-
-    Loopback and `trusted` peers are others' doors, a web mail's or a proxy's, and prove nothing.
-    """
-    ip = session.peer.ip
-    if not ip or is_loopback(ip) or session.facts.trusted:
+    """`account` logged in: remember its network, and release what is held from there if this proves it."""
+    network = _network_of(session)
+    if not network:
         return
     try:
-        known_since = await _known_since(session, f"home:{account}|{prefix_of(ip)}")
-        held = await _recalled(session, held_key(account))
+        known_since = await _known_since(session, f"home:{account}|{network}")
+        held = await _recalled(session, held_key(account, network))
         if held is not None and is_proof(mechanism, known_since, float(held)):
-            await _release(session, account)
+            await _release(session, account, network)
     except StandingError as error:
         log.error("networks of logins cannot be looked at", error=str(error))
 
 
-def held_key(account: str) -> str:
-    """Where it is remembered that messages of an account are held."""
-    return f"held:{account}"
+def held_key(account: str, network: str) -> str:
+    """Where it is remembered that messages of an account from a network are held."""
+    return f"held:{account}|{network}"
+
+
+def _network_of(session: GateSession) -> str:
+    """The peer's /24 or /64; "" for loopback and `trusted` peers: they are others' doors, a web mail's or a proxy's,
+    and prove nothing."""
+    ip = session.peer.ip
+    return "" if not ip or is_loopback(ip) or session.facts.trusted else prefix_of(ip)
 
 
 async def _known_since(session: GateSession, key: str) -> float | None:
@@ -87,18 +94,18 @@ async def _recalled(session: GateSession, key: str) -> bytes | None:
     return found
 
 
-async def _release(session: GateSession, account: str) -> None:
+async def _release(session: GateSession, account: str, network: str) -> None:
     """Let go what is held, and put it on the record. Raises RecordError."""
     parts = session.parts
     if parts.release_held is None:
         return
     try:
-        released = await parts.release_held(account)
+        released = await parts.release_held(account, network)
     except SpoolError as error:
         log.error("held messages not released; use `gatepost queue release`", account=account, error=str(error))
         return
-    await parts.standing.forget("good", held_key(account))
+    await parts.standing.forget("good", held_key(account, network))
     if released:
         details = {"what": "held messages released", "account": account, "messages": released[:100],
-                   "count": len(released), "why": "a login from a network that the account uses"}  # fmt: skip
+                   "count": len(released), "why": f"a login from {network}, long in use"}  # fmt: skip
         parts.recorder.record(Event("server", session=session.id, details=details))
