@@ -129,6 +129,26 @@ async def test_a_detector_shortens_no_ban_and_a_person_may(house: House) -> None
     assert found.until == house.clock.unix() + HOUR
 
 
+async def test_a_detector_that_meets_a_peer_again_and_again_lays_one_ban(house: House) -> None:
+    for _ in range(5):
+        assert await house.lay("192.0.2.7")
+        house.clock.at += 60
+    assert len(house.told()) == 1
+    house.clock.at += HOUR / 2
+    assert await house.lay("192.0.2.7")
+    (ban,) = house.one.all()
+    assert ban.until == house.clock.unix() + HOUR
+
+
+async def test_a_ban_that_cannot_be_laid_is_told_once_an_hour(house: House) -> None:
+    for _ in range(5):
+        assert not await house.lay("127.0.0.1")
+    assert len(house.told()) == 1
+    house.clock.at += HOUR
+    assert not await house.lay("127.0.0.1")
+    assert len(house.told()) == 2
+
+
 @pytest.mark.parametrize("network", ["127.0.0.1", "127.0.0.0/8", "127.1.0.0/16"])
 async def test_trusted_networks_are_never_banned_and_the_attempt_is_on_the_record(house: House, network: str) -> None:
     assert not await house.lay(network)

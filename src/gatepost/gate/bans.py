@@ -18,7 +18,7 @@ from gatepost.mail.network import Network, NetworkSet, holder_of, parse_ip
 from gatepost.mail.network_text import parse_network
 from gatepost.policy.facts import Ban
 from gatepost.ports.clock import Clock, Ids
-from gatepost.standing.port import Note, Noted, StandingStore
+from gatepost.standing.port import Charge, Note, Noted, Rate, StandingStore
 
 TABLE: Final = "ban"
 GOOD: Final = "good"
@@ -27,6 +27,7 @@ VERSION: Final = Noted("ban:version")
 KEPT_SECONDS: Final = 100 * 365 * 86400.0  # the version outlives every ban
 ADMIN_SECONDS: Final = 86400.0  # for how long an administrator's address cannot be banned
 SHORTEST: Final = {4: 8, 6: 16}  # a ban on more than that would shut out a part of the Internet
+ONCE_AN_HOUR: Final = Rate(1, 3600.0)
 _UNKNOWN: Final = b"?"  # no version: the table has not been looked at
 
 _encode = msgspec.json.Encoder().encode
@@ -75,7 +76,8 @@ class Bans:
     # --- laying and lifting --------------------------------------------------------------------------------------
 
     async def lay(self, network: str, seconds: float, reason: str, event_id: str, by: str = "") -> bool:
-        """Whether the ban stands, durable and on the record. A longer one on the same network is not shortened.
+        """Whether the ban stands, durable and on the record. A detector neither shortens one on the same network nor
+        lays it anew while half of it is left: a peer's sessions all end in the same ban.
 
         network: an address or network. event_id: of the event that tells why, "" for none. by: the person who lays
         it, who may also shorten one. Raises ValueError for what `ban_network` refuses, StandingError, RecordError.
@@ -84,11 +86,14 @@ class Bans:
         now = self._clock.unix()
         spared = await self.spared(network)
         if spared:
-            self._record("not laid", network, {"reason": reason, "spared": spared, "event": event_id, "by": by})
+            # What a busy gateway brings about all day is told once an hour.
+            (told,) = await _had(self._standing.tally([Charge(f"ban:spared:{network}", ONCE_AN_HOUR)], now))
+            if told.allowed:
+                self._record("not laid", network, {"reason": reason, "spared": spared, "event": event_id, "by": by})
             return False
         ban = Ban(network, reason, now + seconds, event_id, by, now)
         before = await _had(self._standing.recall(TABLE, network, now))
-        if before is not None and not by and _decode(before).until >= ban.until:
+        if before is not None and not by and _decode(before).until >= now + seconds / 2:
             return True
         await self._standing.remember(TABLE, network, _encode(ban), ban.until)
         parsed = parse_network(network)
