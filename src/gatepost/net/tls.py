@@ -142,6 +142,8 @@ class ServerTls:
                 loaded[files] = _PairContext.of(load_pair(*files, now), self._client_ca)
             except CertificateError as error:
                 problems.append(str(error))
+        if self.is_self_signed:
+            self._watch.accept()  # whoever wrote them, they are what was loaded
         return loaded, problems
 
     def _install(self, loaded: dict[_Files, _PairContext]) -> None:

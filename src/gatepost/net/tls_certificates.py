@@ -87,6 +87,10 @@ class CertificateWatch:
         self._paths = tuple(paths)
         self._accepted = self._seen = self._look()
 
+    def accept(self) -> None:
+        """The files as they are now are no change: we have just written them."""
+        self._accepted = self._seen = self._look()
+
     def changed(self) -> bool:
         """Whether the files are others than before; true once for each change. Costs a stat for each file."""
         before, self._seen = self._seen, self._look()
