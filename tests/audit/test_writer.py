@@ -92,6 +92,15 @@ def test_an_event_is_one_line_with_all_that_the_writer_knows(tmp_path: Path) -> 
     assert line["chain"] == event.chain
 
 
+@pytest.mark.parametrize("number", [0, 3])
+def test_every_line_names_its_worker(tmp_path: Path, number: int) -> None:
+    """Worker 0 was left out, as what is a field's default."""
+    record = writer(tmp_path, worker=number)
+    record.record(Event("server"))
+    record.close()
+    assert {line["worker"] for line in lines_of(record.path)} == {number}
+
+
 def test_an_id_that_a_reply_already_quotes_is_kept(tmp_path: Path) -> None:
     record = writer(tmp_path)
     event = Event("smtp.message", id="01QUOTED")
