@@ -144,3 +144,23 @@ def test_verify_finds_a_line_that_was_altered(gatepost: Command, ids: dict[str, 
     assert ran.code == 1
     assert writer.path.name in ran.out
     assert gatepost("audit", "verify", "--json").json["ok"] is False
+
+
+def test_report_counts_what_happened_lately(gatepost: Command, ids: dict[str, str]) -> None:
+    found = gatepost("audit", "report", "--json").json
+    assert found["totals"]["messages"] == 1
+    assert found["totals"]["refusals"] == 1
+    assert found["clients"][0]["network"] == "192.0.2.7"
+    text = gatepost("audit", "report", "--since", "1h").out
+    assert "Attempts to relay" in text
+    assert "\x1b" not in text
+    page = gatepost("audit", "report", "--html").out
+    assert page.startswith("<!doctype html>")
+    assert "Who used mx.example.org" in page
+    assert gatepost("audit", "report", "--since", "2001-01-01", "--until", "2001-01-02", "--json").json["events"] == 0
+
+
+def test_report_of_no_time_at_all_is_a_mistake(gatepost: Command) -> None:
+    ran = gatepost("audit", "report", "--since", "1h", "--until", "2h")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--since is not before --until" in ran.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gatepost.cli.moments import shown_time
@@ -42,6 +43,33 @@ def left(config: Config, account: str) -> list[dict[str, Any]]:
         }
         for level in levels
     ]
+
+
+def near(config: Config, names: Sequence[str], share: float = 0.75) -> list[dict[str, Any]]:
+    """The limits of these accounts of which `share` or more is used now, the fullest first. Raises StandingError."""
+    from gatepost.gate.gather_rates import read_levels
+    from gatepost.policy.checks import sender_rate
+    from gatepost.policy.limits import show_quota, shown
+
+    settings = config.policy.get(sender_rate.NAME, sender_rate.CHECK.settings)
+    assert isinstance(settings, sender_rate.Settings)
+    if sender_rate.CHECK.mode_for("submission", settings) == "off":
+        return []
+    now = time.time()
+    found: list[tuple[float, dict[str, Any]]] = []
+    with standing(config) as store:
+        for name in names:
+            levels = read_levels(store, sender_rate.account_limits(settings, name), now)
+            assert isinstance(levels, tuple)  # LMDB answers at once
+            for level in levels:
+                units = level.limit.quota.units
+                if level.used >= share * units:
+                    full_at = shown_time(now + level.used * level.limit.quota.period / units)
+                    left = f"{shown(level.limit.unit, level.left)} of {shown(level.limit.unit, units)}"
+                    limit = f"{level.limit.unit} {show_quota(level.limit)}"
+                    row = {"account": name, "limit": limit, "left": left, "full_at": full_at}
+                    found.append((level.used / units, row))
+    return [row for _, row in sorted(found, key=lambda item: -item[0])]
 
 
 def in_lines(limits: list[dict[str, Any]]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,6 +117,49 @@ def show(
         output.rows(found, (), "")
     else:
         print(render_story(found))
+
+
+@app.command("report")
+def report(
+    since: Annotated[str, Text("--since", metavar="TIME", help='From then on; else "7d", the last week.')] = "7d",
+    until: Until = "",
+    html: Annotated[bool, typer.Option("--html", help="Print a page for a browser, which needs nothing else.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who used the server and who abused it: clients, accounts, refusals, failed logins, harvesters, limits."""
+    import time
+
+    import msgspec
+
+    from gatepost.audit.report import report as counted
+    from gatepost.audit.report_html import render_html
+    from gatepost.audit.report_text import render_text
+    from gatepost.cli.allowance import near
+
+    settings = configuration()
+    begin = parse_moment(since, "--since")
+    end = parse_moment(until, "--until") if until else time.time()
+    if begin >= end:
+        raise CommandError("--since is not before --until; there is nothing in between", USAGE)
+    with _told():
+        found, counting = counted(data_folder(settings).audit, begin, end, _progress())
+    if not until:
+        found.limits = near(settings, [name for name in counting.senders if "@" in name])
+    if given.as_json:
+        output.thing(msgspec.to_builtins(found))
+    else:
+        print(render_html(found, settings.hostname) if html else render_text(found))
+
+
+def _progress() -> Callable[[int], None]:
+    """Tells a person at a terminal how far it is."""
+
+    def tell(lines: int) -> None:
+        if lines:
+            print(f"\r{lines} events ", end="", file=sys.stderr, flush=True)
+
+    return tell if sys.stderr.isatty() else lambda lines: None
 
 
 @app.command("verify")
