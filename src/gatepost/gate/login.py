@@ -57,9 +57,11 @@ class ChallengeStep(msgspec.Struct, frozen=True):
 
 
 class LoggedIn(msgspec.Struct, frozen=True):
-    """The peer is `account` (its address); the session's facts say so already."""
+    """The peer is `account` (its address); the session's facts say so already. credential: the app password, "" for the
+    account's own."""
 
     account: str
+    credential: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -279,7 +281,7 @@ async def accept(session: GateSession, login: Login, mechanism: str) -> LoggedIn
         if parts.gateways is not None and not session.facts.trusted:
             parts.gateways.logged_in(ip, address)
     await note_login(session, address, mechanism)
-    return LoggedIn(address)
+    return LoggedIn(address, login.credential)
 
 
 async def reject(session: GateSession, denied: Denied, mechanism: str, tried: str = "") -> Refused:

@@ -20,6 +20,7 @@ from gatepost.gate.gather import GATHERERS
 from gatepost.gate.gather_attempts import Counted
 from gatepost.gate.gather_client import Arrival, first_facts
 from gatepost.gate.gather_harvest import left_to_count
+from gatepost.gate.granted import Granted, look
 from gatepost.gate.later import had, then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
@@ -42,7 +43,8 @@ class GateSession:
 
     id: of the session's event. failures: failed logins so far. known_recipients: accepted
     ones that `recipient.harvest` has not told yet. arrival: what was gathered of the connection.
-    attempt: the login that is being tried.
+    attempt: the login that is being tried. granted: the POP-before-SMTP grants at the peer's address, None where there
+    can be none.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
     """
 
@@ -55,6 +57,7 @@ class GateSession:
         "evaluated",
         "facts",
         "failures",
+        "granted",
         "id",
         "known_recipients",
         "only_asks",
@@ -73,6 +76,7 @@ class GateSession:
         self.evaluated: list[Evaluated] = []
         self.arrival: Arrival | Unavailable | None = None
         self.attempt: Counted | None = None
+        self.granted: Granted | None = None
         self.only_asks = False
         self._counted: tuple[str, ...] = ()
         self._is_summed = False
@@ -102,6 +106,7 @@ class GateSession:
         """A trusted proxy named the client (XCLIENT): whatever was known of the one before is forgotten."""
         self.peer = peer
         self.arrival = None
+        self.granted = None
         if self.tls is not None:  # the certificate is the proxy's
             self.tls = msgspec.structs.replace(self.tls, certificate=None)
         self._client = None
@@ -116,7 +121,7 @@ class GateSession:
         self.tls = tls
         self._client = None
         first = self._first_facts()
-        self.facts = msgspec.structs.replace(first, grant=self.facts.grant)
+        self.facts = msgspec.structs.replace(first, granted=self.facts.granted)
 
     def recognise(self) -> Any:
         """Unavailable, if the account that the peer's certificate names could not be looked up; else None, and the
@@ -165,7 +170,12 @@ class GateSession:
                 self.id = summed_in
                 self._is_summed = True
         # Who cannot be looked up now is asked for again at the greeting.
-        return decided if verdict is not None else then(self.recognise(), lambda _: decided)
+        if verdict is not None:
+            return decided
+        recognised = self.recognise()
+        if self.parts.grants is not None:
+            recognised = then(recognised, lambda _: look(self))
+        return then(recognised, lambda _: decided)
 
     def decide(self, stage: Stage, facts: Facts) -> Decided | Awaitable[Decided]:
         """The decision for `stage`: at once where every fact is at hand, else as an awaitable."""

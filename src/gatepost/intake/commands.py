@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.audit.event import RecordError
+from gatepost.gate.granted import choose, note_use, release
 from gatepost.gate.later import then
 from gatepost.gate.login import offered_mechanisms
 from gatepost.gate.penalty import wait_for
@@ -110,6 +111,8 @@ class Commands:
     def answer(self, command: Command | Malformed) -> Any:
         """The reply to a command that is legal now; an awaitable where something must be waited for."""
         kind = type(command)
+        if self._transaction is None and self._gate.granted is not None:
+            release(self._gate)
         if kind not in _UNCOUNTED and not (kind is Rcpt and self._open().recipients):
             self._idle += 1
             if self._idle >= LEAST_IDLE and kind not in _DECIDED:
@@ -261,6 +264,9 @@ class Commands:
 
     def _mail(self, command: Mail) -> Any:
         self.end_transaction("")
+        return then(choose(self._gate, command.reverse_path), lambda _: self._from(command))
+
+    def _from(self, command: Mail) -> Any:
         waiting = self._carried if self._gate.facts.may_relay_by is None else ()  # a login in between counts
         transaction = Transaction(self._gate, command.reverse_path, waiting)
         facts = MailFacts(
@@ -274,6 +280,11 @@ class Commands:
     def _mailed(self, transaction: Transaction, decided: Decided) -> Any:
         decision, facts = decided
         transaction.note(decision)
+        is_accepted = decision.verdict is None
+        try:
+            note_use(self._gate, transaction.id, transaction.reverse_path, accepted=is_accepted)
+        except RecordError:
+            return UNRECORDED
         if decision.verdict is not None:
             reply = decision.verdict.reply.with_id(transaction.id)
             return self._after(decision, self._recorded(transaction, reply))
@@ -371,8 +382,9 @@ class Commands:
         self, transaction: Transaction, content: Content, facts: MessageFacts, hold: Verdict | None
     ) -> Reply:
         """The promise: 250 only when the entry is on stable storage and its event is written."""
-        parts, service = self._session.parts, facts.session.service
-        name_address = service in ("mx", "lmtp") or parts.settings.received_address
+        parts = self._session.parts
+        # Where a user lives is nobody's business.
+        name_address = not facts.session.submits or parts.settings.received_address
         envelope = self._session.protocol.envelope
         entry = transaction.entry(envelope, facts, content, name_address=name_address, hold=hold)
         accepted = hold.reply if hold is not None and hold.reply.is_positive else ACCEPTED
@@ -426,6 +438,7 @@ class Commands:
                 transaction.content.discard()
             transaction.ledger.end(None)
             self._gate.record(transaction.event(None, ended=how))
+            release(self._gate)
 
     def _open(self) -> Transaction:
         assert self._transaction is not None  # the session's table lets nothing else come here

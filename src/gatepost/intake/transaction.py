@@ -16,7 +16,7 @@ from gatepost.mail.header import HeaderSection
 from gatepost.mail.reply import Reply
 from gatepost.mail.text import printable
 from gatepost.mail.trace import Hop, date, protocol_keyword, received
-from gatepost.policy.facts import SUBMISSION, FromFacts, MessageFacts
+from gatepost.policy.facts import FromFacts, MessageFacts
 from gatepost.policy.verdict import Decision, Evaluated, Verdict
 from gatepost.protocol.smtp.commands import EndOfChunk, EndOfData
 from gatepost.spool.destination import destination
@@ -95,7 +95,7 @@ class Transaction:
 
     def begin_content(self, content: Content, limit: int) -> None:
         """DATA or the first BDAT was accepted."""
-        is_submission = self._session.facts.service in SUBMISSION
+        is_submission = self._session.facts.submits
         self.content = MessageContent(content, limit, drop_bcc=is_submission)
 
     def message_facts(self, end: EndOfData | EndOfChunk, envelope: Envelope) -> tuple[Content, MessageFacts]:
@@ -148,7 +148,7 @@ class Transaction:
         protocol = protocol_keyword(
             extended=facts.extended,
             tls=bool(facts.tls_version),
-            login=bool(facts.account),
+            login=bool(facts.login or facts.certificate),  # a grant is no AUTH (RFC 3848)
             utf8=envelope.smtputf8,
             lmtp=facts.service == "lmtp",
         )
@@ -167,7 +167,7 @@ class Transaction:
     def _completed(self, facts: MessageFacts) -> bytes:
         """Date and Message-ID, where a user's program left them out (RFC 6409 §8.1, §8.3), and the Sender that From
         needs when several wrote together (RFC 5322 §3.6.2)."""
-        if facts.session.service not in SUBMISSION:
+        if not facts.session.submits:
             return b""
         added = ""
         if not facts.header.counts.get("date"):
@@ -190,6 +190,8 @@ class Transaction:
             details["refused_more"] = self._refused_count - len(self._refused)
         if ended:
             details["ended"] = ended
+        if (granted := self._session.granted) is not None and granted.chosen is not None:
+            details["grant"] = granted.chosen.id
         if self._frozen is not None:
             details["held"] = self._frozen.word
         if self.section is not None and (ids := self.section.values(b"message-id")):

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from gatepost.audit.event import RecordError
+from gatepost.gate.granted import grant_after_login
 from gatepost.gate.later import is_later
 from gatepost.gate.login import ChallengeStep, LoggedIn, LoginAttempt, Refused, Step, offered_mechanisms, password_login
 from gatepost.gate.penalty import wait_after_failure
@@ -110,7 +111,7 @@ class Logins:
 
     async def _outcome(self, result: LoggedIn | Refused) -> Outcome:
         if isinstance(result, LoggedIn):
-            return await self._open(result.account)
+            return await self._open(result)
         if result.delayed:
             settings = self._settings
             await wait_after_failure(self._wire, result.failures, settings.auth_delay, settings.longest_auth_delay)
@@ -118,7 +119,8 @@ class Logins:
             return Outcome(NEEDS_TLS)
         return Outcome(from_smtp(result.reply), ends=result.close)
 
-    async def _open(self, account: str) -> Outcome:
+    async def _open(self, login: LoggedIn) -> Outcome:
+        account = login.account
         try:
             maildrop = await self._maildrops.open(account)
         except MaildropBusyError:
@@ -126,6 +128,11 @@ class Logins:
         except MaildropError as error:
             log.error("maildrop cannot be opened", account=account, error=str(error))
             return self._logged_out(UNREADABLE)
+        try:
+            await grant_after_login(self._gate, account, login.credential)
+        except BaseException:
+            maildrop.close()
+            raise
         return Outcome(ok(), maildrop)
 
     def _logged_out(self, reply: Reply) -> Outcome:

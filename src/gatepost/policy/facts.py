@@ -46,7 +46,9 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the peer, whatever it says next.
 
     client_ip: "" for a unix socket. trusted: in `trusted` (no right to relay). is_loopback: the peer's own address
-    is this machine's; False behind a proxy. network_may_relay: in `relay.networks`. login, certificate, grant: the
+    is this machine's; False behind a proxy. granted: accounts with a live POP-before-SMTP grant for the peer's address;
+    which of them counts, the reverse-path of MAIL says (`grant`), and grant_unknown says why that cannot be known, ""
+    where it is. network_may_relay: in `relay.networks`. login, certificate, grant: the
     account that each of them proved, "" for none.
     """
 
@@ -65,11 +67,19 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True):
     auth_mechanism: str = ""
     certificate: str = ""
     grant: str = ""
+    granted: tuple[str, ...] = ()
+    grant_unknown: str = ""
 
     @property
     def account(self) -> str:
         """The account this peer acts for, "" for none."""
         return self.login or self.certificate or self.grant
+
+    @property
+    def submits(self) -> bool:
+        """Whether this is a user's program that hands in new mail (RFC 6409): on a submission service, or by a grant on
+        mx."""
+        return self.service in SUBMISSION or bool(self.grant)
 
     @property
     def may_relay_by(self) -> RelayBy | None:

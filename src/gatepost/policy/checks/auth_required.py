@@ -14,6 +14,8 @@ def decide(facts: MailFacts, settings: CheckSettings) -> Verdict | None:
     """A login, certificate, grant or relay network, for mail to our own recipients too."""
     if facts.session.may_relay_by is not None:
         return None
+    if facts.session.grant_unknown:
+        return Verdict(NAME, Reply(451, "4.3.0", "Temporary failure, try again later"), facts.session.grant_unknown)
     return Verdict(NAME, Reply(530, "5.7.0", "Authentication required: log in before you send"),
                    "MAIL from a peer without login, certificate, grant or relay network")  # fmt: skip
 

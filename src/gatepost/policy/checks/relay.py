@@ -16,6 +16,8 @@ def decide(facts: RcptFacts, settings: CheckSettings) -> Verdict | None:
         return Verdict(NAME, Reply(451, "4.3.0", "Temporary failure, try again later"), facts.resolution.error)
     if facts.is_ours or (facts.session.may_relay_by is not None and facts.session.service != "lmtp"):
         return None
+    if facts.session.grant_unknown:
+        return Verdict(NAME, Reply(451, "4.3.0", "Temporary failure, try again later"), facts.session.grant_unknown)
     return Verdict(NAME, Reply(550, "5.7.1", "Relaying denied: log in, or send to an address of this server"),
                    f"{facts.forward_path.domain} is not ours, and the peer may not relay")  # fmt: skip
 

@@ -27,6 +27,8 @@ def decide(facts: MailFacts, settings: Settings) -> Verdict | None:
         return None
     if settings.networks and session.client_ip in NetworkSet(settings.networks):
         return None
+    if session.grant_unknown:
+        return Verdict(NAME, Reply(451, "4.3.0", "Temporary failure, try again later"), session.grant_unknown)
     return Verdict(NAME, Reply(550, "5.7.1", "That sender is an address of this server: log in to use it"),
                    f"a stranger sends as {facts.reverse_path}, and {facts.reverse_path.domain} is ours")  # fmt: skip
 
