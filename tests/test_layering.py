@@ -35,7 +35,7 @@ ROW_OF: Final = {part: number for number, parts in enumerate(ROWS) for part in p
 PURE: Final = {"mail", "ports", "protocol", "policy", "verify"}
 IMPURE_MODULES: Final = {
     *("asyncio", "anyio", "concurrent", "multiprocessing", "queue", "select", "selectors", "threading", "uvloop"),
-    *("http", "httpx2", "poplib", "smtplib", "socket", "socketserver", "ssl", "urllib.request", "uvicorn"),
+    *("http", "httpcore2", "httpx2", "poplib", "smtplib", "socket", "socketserver", "ssl", "urllib.request", "uvicorn"),
     *("dns.asyncquery", "dns.asyncresolver", "dns.query", "dns.resolver"),
     *("apsw", "dbm", "duckdb", "lmdb", "sqlite3"),
     *("fileinput", "fcntl", "glob", "mailbox", "mmap", "os", "pathlib", "shutil", "tempfile"),
