@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.audit.event import RecordError
@@ -11,16 +11,17 @@ from gatepost.gate.later import then
 from gatepost.gate.login import offered_mechanisms
 from gatepost.gate.penalty import wait_for
 from gatepost.gate.proof import note_held
-from gatepost.gate.session import Decided, GateSession
+from gatepost.gate.session import Decided
 from gatepost.intake.auth import AuthDialogue
 from gatepost.intake.lookup import expand, verify
 from gatepost.intake.settings import ListenerSettings
+from gatepost.intake.sizes import announced_limit, content_limit
 from gatepost.intake.tls_memory import note_failure, offers_starttls
 from gatepost.intake.transaction import Transaction
 from gatepost.intake.xclient import client_after
-from gatepost.mail.address import Path, parse_literal
+from gatepost.mail.address import parse_literal
 from gatepost.mail.reply import Reply
-from gatepost.policy.checks import command_allowed, message_size
+from gatepost.policy.checks import command_allowed
 from gatepost.policy.checks.command_budget import LEAST_IDLE
 from gatepost.policy.facts import (
     CommandFacts,
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 
 ACCEPTED: Final = Reply(250, "2.0.0", "Message accepted")
 OK: Final = Reply(250, "2.0.0", "Ok")
-NO_LIMIT: Final = 1 << 62  # octets; the room of the spool is the limit then
 START_CONTENT: Final = Reply(354, "", "Start mail input; end with <CRLF>.<CRLF>")
 NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again later")
 SPOOL_FAILED: Final = Reply(451, "4.3.0", "The message could not be stored, try again later")
@@ -170,7 +170,7 @@ class Commands:
         return Offer(
             hostname=facts.hostname,
             lmtp=facts.service == "lmtp",
-            size_limit_octets=size_limit(self._gate),
+            size_limit_octets=announced_limit(self._gate),
             starttls=session.wire.can_start_tls and self._tls_offered,
             auth=offered_mechanisms(self._gate),
             rcptmax=session.parts.recipient_limits.get(facts.service),
@@ -339,7 +339,7 @@ class Commands:
         """Content of the transaction follows; a later chunk goes on where the one before ended."""
         transaction = self._open()
         if transaction.content is None:
-            limit = size_limit(self._gate, transaction.recipients) or NO_LIMIT
+            limit = content_limit(self._gate, transaction.recipients)
             transaction.begin_content(self._session.parts.spool.new_content(), limit)
 
     def content(self, octets: bytes) -> None:
@@ -480,15 +480,6 @@ class Commands:
             return self._after(decision, reply)
 
         return then(self._gate.decide(Stage.COMMAND, facts), decided)
-
-
-def size_limit(gate: GateSession, recipients: Iterable[Path] | None = None) -> int:
-    """Octets that this peer may send to all of `recipients`, to anybody at all for None; 0 where there is no limit."""
-    settings = gate.parts.policy.settings_of(message_size.CHECK)
-    assert isinstance(settings, message_size.Settings)
-    if message_size.CHECK.mode_for(gate.facts.service, settings) != "enforce":
-        return 0
-    return settings.at_most(gate.facts) if recipients is None else settings.for_recipients(gate.facts, recipients)
 
 
 def is_host_name(name: str) -> bool:
