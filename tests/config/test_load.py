@@ -29,6 +29,7 @@ from gatepost.policy.checks import (
 )
 from gatepost.policy.limits import OwnAllowance
 from gatepost.policy.registry import CHECKS
+from gatepost.standing.grants import GrantSettings
 
 EVERYTHING = """\
 hostname = "MX.Example.org"
@@ -228,6 +229,26 @@ def test_what_is_refused_as_not_available_is_not_there(tmp_path: Path) -> None:
         elif len(path) == 1:
             assert path[0] not in TABLES
             assert path[0] not in Top.model_fields
+
+
+def test_grants_are_off_and_narrow_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    assert loaded(tmp_path, GOOD).grants == GrantSettings(
+        enabled=False, window=1800.0, networks=(), require_tls=True, max_accounts_per_address=3
+    )
+    config = loaded(
+        tmp_path,
+        GOOD + '[relay.pop_before_smtp]\nenabled = true\nwindow = "10m"\nnetworks = ["192.0.2.7", "2001:db8::/32"]\n'
+        'require_tls = false\nmax_accounts_per_address = 1\n[[listen]]\naddress = "127.0.0.1:2080"\n'
+        'service = "admin"\n[admin]\ngrants_token = "a secret that nobody guesses"\n',
+    )
+    assert config.grants == GrantSettings(
+        enabled=True,
+        window=600.0,
+        networks=("192.0.2.7/32", "2001:db8::/32"),
+        require_tls=False,
+        max_accounts_per_address=1,
+    )
+    assert config.grants_token == "a secret that nobody guesses"
 
 
 def test_the_file_is_looked_for_in_the_order_of_the_manual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

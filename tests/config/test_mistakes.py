@@ -132,6 +132,7 @@ def test_a_file_that_cannot_be_read_is_told_with_its_cause(tmp_path: Path) -> No
             load(closed)
 
 
+POP3 = '[[listen]]\naddress = "127.0.0.1:2110"\nservice = "pop3"\n'
 WARNINGS = {
     "nobody is postmaster": (
         GOOD.replace('postmaster = "ada@example.org"\n', ""),
@@ -150,6 +151,14 @@ WARNINGS = {
     "a secret that all can read": (
         GOOD + '[relay]\nsmarthost = "smtps://u@h.example"\nsmarthost_password = "s"\n',
         "relay.smarthost_password: everybody on this machine can read",
+    ),
+    "grants nowhere": (
+        GOOD + POP3 + "[relay.pop_before_smtp]\nenabled = true\n",
+        "relay.pop_before_smtp.enabled: networks is empty, so grants count nowhere",
+    ),
+    "grants that nobody can have": (
+        GOOD + '[relay.pop_before_smtp]\nenabled = true\nnetworks = ["192.0.2.0/24"]\n',
+        "relay.pop_before_smtp.enabled: nobody can log in before sending: there is no POP3 listener",
     ),
 }
 

@@ -15,9 +15,10 @@ import msgspec
 from gatepost.accounts.model import Domain
 from gatepost.audit.settings import AuditSettings
 from gatepost.config.declared import struct_of
+from gatepost.config.files import Secret
 from gatepost.config.model import Config
 from gatepost.config.problem import Problems
-from gatepost.config.schema import Admin, Audit, Delivery, Dns, Limits, Relay, Submission, Tls
+from gatepost.config.schema import Audit, Delivery, Dns, Limits, Relay, Submission, Tls
 from gatepost.config.sections import Sections
 from gatepost.config.together import check_together
 from gatepost.delivery.schedule import Schedule
@@ -30,6 +31,7 @@ from gatepost.net.tls import TlsSettings
 from gatepost.policy.check import CheckSettings
 from gatepost.policy.checks import client_connections, message_size, recipient_count, sender_rate
 from gatepost.spool.settings import SpoolSettings
+from gatepost.standing.grants import GrantSettings
 
 
 def assemble(sections: Sections, problems: Problems) -> Config | None:
@@ -57,13 +59,15 @@ def assemble(sections: Sections, problems: Problems) -> Config | None:
             for name, (_, table) in sections.domain.items()
         },
         relay_networks=NetworkSet(_given(sections.relay).networks),
+        grants=struct_of(_given(sections.relay).pop_before_smtp, GrantSettings()),
         policy=_policy(sections.policy, _given(sections.limits)),
         delivery=_delivery(top.hostname, sections),
         dns=_dns(_given(sections.dns)),
         intake=_intake(_given(sections.submission)),
         spool=_spool(_given(sections.limits), workers),
         audit=_audit(_given(sections.audit)),
-        metrics_token=_token(_given(sections.admin)),
+        metrics_token=_token(_given(sections.admin).metrics_token),
+        grants_token=_token(_given(sections.admin).grants_token),
         warnings=tuple(problems.warnings),
     )
 
@@ -151,8 +155,8 @@ def _audit(table: Audit) -> AuditSettings:
     return AuditSettings(table.keep)
 
 
-def _token(table: Admin) -> str:
-    return table.metrics_token.text if table.metrics_token else ""
+def _token(secret: Secret | None) -> str:
+    return secret.text if secret else ""
 
 
 def _spool(limits: Limits, workers: int) -> SpoolSettings:

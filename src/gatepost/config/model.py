@@ -19,6 +19,7 @@ from gatepost.net.listener import Listener
 from gatepost.net.tls import TlsSettings
 from gatepost.policy.check import CheckSettings
 from gatepost.spool.settings import SpoolSettings
+from gatepost.standing.grants import GrantSettings
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +29,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     greylisted; no right to relay. postmaster: None to keep that mail aside. workers: 1 or more. domains: by name
     (lower case, A-labels). policy: by the name of the check; absent ones have their defaults. delivery: complete but
     for `own`, which takes the addresses of the interfaces. spool: for one of the spools of `workers` workers.
-    metrics_token: opens /metrics to whoever is not trusted, "" for nobody. warnings: what is legal and probably not
-    meant.
+    metrics_token: opens /metrics to whoever is not trusted, "" for nobody; grants_token: the same for POST /api/grants.
+    warnings: what is legal and probably not meant.
     """
 
     file: Path
@@ -43,6 +44,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsSettings = TlsSettings()
     domains: Mapping[str, Domain] = {}
     relay_networks: NetworkSet = NetworkSet()
+    grants: GrantSettings = GrantSettings()
     policy: Mapping[str, CheckSettings] = {}
     delivery: DeliverySettings
     dns: DnsSettings = DnsSettings()
@@ -50,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     spool: SpoolSettings = SpoolSettings()
     audit: AuditSettings = AuditSettings()
     metrics_token: str = ""
+    grants_token: str = ""
     warnings: tuple[Problem, ...] = ()
 
     def __repr__(self) -> str:

@@ -32,6 +32,7 @@ from gatepost.config.texts import Count, DurationText, SizeText, Switch, choice,
 from gatepost.delivery.settings import HopUrl
 from gatepost.mail.address import Path as MailPath
 from gatepost.policy.limits import Allowance
+from gatepost.standing.grants import GrantSettings
 
 MAX_WORKERS: Final = 256
 LEAST_RECIPIENTS: Final = 100  # RFC 5321 §4.5.3.1.8
@@ -82,6 +83,12 @@ class DomainTable(Table):
     relay_to: Annotated[HopUrl | None, PlainValidator(next_hop(("smtp", "smtps", "lmtp"), ("http", "https")))] = None
 
 
+if TYPE_CHECKING:
+    PopBeforeSmtp = Table
+else:
+    PopBeforeSmtp = model_of(GrantSettings)
+
+
 class Relay(Table):
     """`[relay]`"""
 
@@ -90,6 +97,7 @@ class Relay(Table):
     )
     smarthost: Annotated[HopUrl | None, PlainValidator(next_hop(("smtp", "smtps"), login=True))] = None
     smarthost_password: Annotated[Secret | None, PlainValidator(read_secret)] = None
+    pop_before_smtp: PopBeforeSmtp = PopBeforeSmtp()
 
 
 class RouteTable(Table):
@@ -165,6 +173,7 @@ class Admin(Table):
     """`[admin]`"""
 
     metrics_token: Annotated[Secret | None, PlainValidator(read_secret)] = None
+    grants_token: Annotated[Secret | None, PlainValidator(read_secret)] = None
 
 
 class Submission(Table):
@@ -183,7 +192,6 @@ NAMED: Final[dict[str, type[Table]]] = {"domain": DomainTable, "route": RouteTab
 """Tables of tables, one for each domain."""
 POLICY: Final = "policy"
 UNBUILT: Final = (
-    ("relay", "pop_before_smtp"), ("policy", "rule"), ("seal",), ("audit", "anchor"),
-    ("audit", "mask"), ("cluster",),
+    ("policy", "rule"), ("seal",), ("audit", "anchor"), ("audit", "mask"), ("cluster",),
 )  # fmt: skip
 """What the manual of a later version describes: refused in words of its own, as a key that does nothing is a lie."""

@@ -7,7 +7,9 @@ import stat
 from ipaddress import ip_address
 from pathlib import Path
 
-from gatepost.config.files import read_file
+from gatepost.config.declared import struct_of
+from gatepost.config.files import Secret, read_file
+from gatepost.config.hosts import no_strangers
 from gatepost.config.listen import SMTP_SERVICES, Address
 from gatepost.config.policy import BY_NAME
 from gatepost.config.problem import Location, Problems, Wrong, show
@@ -15,8 +17,10 @@ from gatepost.config.schema import POLICY, Delivery, Listen, Relay, Tls, Top
 from gatepost.config.sections import Sections
 from gatepost.delivery.schedule import Schedule
 from gatepost.delivery.settings import HopUrl
+from gatepost.mail.units import show_duration
 from gatepost.net.dns.servers import parse_server
 from gatepost.policy.checks import client_access
+from gatepost.standing.grants import LONGEST_WINDOW, GrantSettings
 
 MAX_PEM_OCTETS = 2**20
 LEAST_TOKEN_CHARACTERS = 16
@@ -33,6 +37,7 @@ def check_together(sections: Sections, problems: Problems) -> None:
     _check_domains(sections, problems)
     if sections.relay is not None:
         _check_relay(sections.relay, problems)
+    _check_grants(sections, problems)
     _check_next_hops(sections, problems)
     _check_limits(sections, problems)
     _check_access(sections, problems)
@@ -100,10 +105,15 @@ def _check_listener(listen: Listen, at: Location, trusts_nobody: bool, problems:
 
 
 def _check_admin(sections: Sections, problems: Problems) -> None:
-    token = sections.admin.metrics_token if sections.admin is not None else None
+    if sections.admin is not None:
+        _check_token("metrics_token", sections.admin.metrics_token, sections, problems)
+        _check_token("grants_token", sections.admin.grants_token, sections, problems)
+
+
+def _check_token(name: str, token: Secret | None, sections: Sections, problems: Problems) -> None:
     if token is None:
         return
-    at: Location = ("admin", "metrics_token")
+    at: Location = ("admin", name)
     if not any(listen.service == "admin" for listen in sections.listen.values()):
         problems.error(at, "there is a token, but no listener of the service admin",
                        'add [[listen]] with address = "127.0.0.1:8025" and service = "admin"')  # fmt: skip
@@ -176,6 +186,33 @@ def _check_relay(relay: Relay, problems: Problems) -> None:
     elif relay.smarthost is not None and relay.smarthost.user and not password:
         problems.error(("relay", "smarthost"), f"the user {show(relay.smarthost.user)} has no password",
                        'add smarthost_password = { file = "smarthost.secret" }')  # fmt: skip
+
+
+def _check_grants(sections: Sections, problems: Problems) -> None:
+    """`[relay.pop_before_smtp]`: short, few, and not for everybody."""
+    if sections.relay is None:
+        return
+    at: Location = ("relay", "pop_before_smtp")
+    grants = struct_of(sections.relay.pop_before_smtp, GrantSettings())
+    has_token = sections.admin is not None and sections.admin.grants_token is not None
+    if grants.window > LONGEST_WINDOW:
+        problems.error((*at, "window"), "after so long an address is often somebody else's",
+                       f'write at most "{show_duration(LONGEST_WINDOW)}"; "30m" is usual')  # fmt: skip
+    try:
+        no_strangers("whoever shares an address with one of your users could send as that user")(list(grants.networks))
+    except Wrong as wrong:
+        problems.wrong((*at, "networks"), wrong)
+    if has_token and not grants.enabled:
+        problems.error(("admin", "grants_token"), "there is a token, but no grant counts",
+                       "set enabled = true in [relay.pop_before_smtp], or remove the token")  # fmt: skip
+    if not grants.enabled:
+        return
+    if not grants.networks:
+        problems.warn((*at, "enabled"), "networks is empty, so grants count nowhere",
+                      'list where the devices are, as in networks = ["192.0.2.0/24"]')  # fmt: skip
+    if not has_token and not any(listen.service in ("pop3", "pop3s") for listen in sections.listen.values()):
+        problems.warn((*at, "enabled"), "nobody can log in before sending: there is no POP3 listener",
+                      "add one, or let another server announce logins (admin.grants_token)")  # fmt: skip
 
 
 def _check_next_hops(sections: Sections, problems: Problems) -> None:
