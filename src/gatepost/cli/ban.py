@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +47,8 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Ban an address or network, from the next connection on. An earlier ban on the same network is replaced."""
+    import asyncio
+
     settings = configuration()
     banned = _network(network)
     seconds = _seconds(duration)
@@ -69,6 +70,8 @@ def add(
 @app.command("lift")
 def lift(network: Network, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """End a ban now."""
+    import asyncio
+
     settings = configuration()
     banned = _network(network)
     with _standing(settings) as standing:
