@@ -84,15 +84,6 @@ def _send(client: smtplib.SMTP, sender: str, recipients: str | list[str], conten
     return event_id(text)
 
 
-def with_subject(server: Server, account: str, subject: str) -> bytes:
-    """The message in a Maildir."""
-
-    def found() -> bytes:
-        return next((mail for mail in server.mail(account) if f"Subject: {subject}\n".encode() in mail), b"")
-
-    return server.wait_for(found, f"{subject!r} for {account}")
-
-
 def taken_with(sink: Sink, subject: str, server: Server) -> Taken:
     def found() -> list[Taken]:
         return [taken for taken in sink.taken if f"Subject: {subject}\r\n".encode() in taken.content]
@@ -123,7 +114,7 @@ def report_about(server: Server, subject: str, account: str = ADA) -> str:
 def test_what_is_submitted_is_read_over_pop3_octet_for_octet(road: Road, service: str) -> None:
     sent = message(f"through-{service}")
     entry = submit(road.server, BOB, sent)
-    with_subject(road.server, BOB, f"through-{service}")
+    road.server.wait_for_subject(f"through-{service}", BOB)
     port = road.server.port(service)
     if service == "pop3s":
         client: poplib.POP3 = poplib.POP3_SSL(HOST, port, context=any_certificate(), timeout=30)
@@ -149,11 +140,11 @@ def test_what_is_submitted_is_read_over_pop3_octet_for_octet(road: Road, service
 def test_mail_for_aliases_roles_details_and_strangers_of_ours_ends_where_it_should(road: Road) -> None:
     send(road.server, "info@example.org", message("alias"))
     for account in (ADA, BOB):
-        with_subject(road.server, account, "alias")
+        road.server.wait_for_subject("alias", account)
     send(road.server, ["<postmaster>", "abuse@example.org"], message("roles"))
-    with_subject(road.server, ADA, "roles")
+    road.server.wait_for_subject("roles", ADA)
     send(road.server, "bob+receipts@example.org", message("detail"))
-    assert b"Delivered-To: bob+receipts@example.org\n" in with_subject(road.server, BOB, "detail")
+    assert b"Delivered-To: bob+receipts@example.org\n" in road.server.wait_for_subject("detail", BOB)
     with smtplib.SMTP(HOST, road.server.port("mx"), timeout=30) as client:
         client.ehlo("client.example.net")
         client.mail(STRANGER)
@@ -162,7 +153,7 @@ def test_mail_for_aliases_roles_details_and_strangers_of_ours_ends_where_it_shou
 
 def test_a_list_reaches_its_members_here_and_elsewhere_and_bounces_go_to_its_owner(road: Road) -> None:
     entry = submit(road.server, "team@example.org", message("to-the-team", recipient="team@example.org"))
-    mail = with_subject(road.server, ADA, "to-the-team")
+    mail = road.server.wait_for_subject("to-the-team", ADA)
     assert b"Return-Path: <bob@example.org>\n" in mail or b"Return-Path: <team" in mail
     far = taken_with(road.far, "to-the-team", road.server)
     assert far.recipients == [FAR]
@@ -182,7 +173,7 @@ def test_what_comes_by_lmtp_is_answered_for_each_recipient_and_kept(road: Road) 
         assert code == 250
         assert client.getreply()[0] == 250
     for account in (ADA, BOB):
-        assert b"with LMTP id" in with_subject(road.server, account, "by-lmtp")
+        assert b"with LMTP id" in road.server.wait_for_subject("by-lmtp", account)
 
 
 def test_a_program_of_this_machine_sends_by_the_sendmail_command(road: Road) -> None:
@@ -195,7 +186,7 @@ def test_a_program_of_this_machine_sends_by_the_sendmail_command(road: Road) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    mail = with_subject(road.server, ADA, "from-cron")
+    mail = road.server.wait_for_subject("from-cron", ADA)
     assert b"Message-ID: <" in mail
     assert b"Date: " in mail
     assert mail.endswith(b"\nThe job is done.\n")

@@ -61,18 +61,9 @@ def said(command: Sequence[object], stdin: bytes = b"", status: int | None = 0) 
     return text
 
 
-def kept(server: Server, mark: str, account: str = ADA) -> bytes:
-    """The message with this mark, in a Maildir."""
-
-    def found() -> bytes:
-        return next((mail for mail in server.mail(account) if f"Subject: {mark}\n".encode() in mail), b"")
-
-    return server.wait_for(found, f"the message {mark} for {account}")
-
-
 def arrived(server: Server, mark: str, sent: bytes, account: str = ADA) -> str:
     """Its Received field, once what was `sent` lies in the Maildir octet for octet, below our trace fields."""
-    mail = kept(server, mark, account)
+    mail = server.wait_for_subject(mark, account)
     content = sent.replace(b"\r\n", b"\n")
     assert mail.endswith(content)
     trace = mail.removesuffix(content).decode()
@@ -312,7 +303,7 @@ def test_smtplib_sends_an_international_message(server: Server, mark: str) -> No
         client.ehlo()
         assert {"smtputf8", "8bitmime"} <= client.esmtp_features.keys()
         client.send_message(text, "jürgen@exämple.net", [ADA])
-    mail = kept(server, mark)
+    mail = server.wait_for_subject(mark)
     assert "Grüße aus Köln".encode() in mail
     assert b"with UTF8SMTP id " in mail
     assert "Return-Path: <jürgen@".encode() in mail
@@ -348,7 +339,7 @@ def test_aiosmtplib_submits_many_at_once(server: Server, mark: str, loop_name: s
 
     asyncio.run(all_at_once())
     for number in range(count):
-        kept(server, f"{mark}-{number}", BOB)
+        server.wait_for_subject(f"{mark}-{number}", BOB)
 
 
 def test_openssl_sees_starttls_and_a_ticket_that_it_can_use_again(server: Server, tmp_path: Path) -> None:

@@ -270,6 +270,13 @@ class Server:
         self.wait_for(lambda: len(self.mail(account)) >= count, f"{count} messages for {account}")
         return self.mail(account)
 
+    def wait_for_subject(self, subject: str, account: str = ADA) -> bytes:
+        """The message of an account with this Subject field, once it is there."""
+        line = f"Subject: {subject}\n".encode()
+        return self.wait_for(
+            lambda: next((mail for mail in self.mail(account) if line in mail), b""), f"{subject!r} for {account}"
+        )
+
     def events(self, kind: str = "", **fields: object) -> list[dict[str, Any]]:
         """What is on the record, oldest first; fields: values that an event's members must have."""
         found = []
