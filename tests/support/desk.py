@@ -20,6 +20,7 @@ from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account, Alias, Domain, Found, MailingList
 from gatepost.audit.event import Event, RecordError
 from gatepost.gate.door import Door
+from gatepost.gate.grants import Grants
 from gatepost.gate.parts import GateParts
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.session import SmtpSession
@@ -33,6 +34,7 @@ from gatepost.policy.registry import CHECKS
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
 from gatepost.spool.model import Entry, NewEntry, Settlement
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
+from gatepost.standing.grants import GrantSettings
 
 PASSWORD = "correct horse battery"
 ID = re.compile(r" \([0-9A-HJKMNP-TV-Z]{26}\)")
@@ -210,11 +212,13 @@ class Desk:
         relay_networks: Sequence[str] = (),
         accounts: MemoryAccounts | None = None,
         settings: IntakeSettings | None = None,
+        grants: GrantSettings | None = None,
+        standing: MemoryStanding | None = None,
     ) -> None:
         self.clock = HandClock()
         self.recorder = ListRecorder()
         self.spool = MemorySpool()
-        self.standing = MemoryStanding()
+        self.standing = standing or MemoryStanding()
         self.accounts = accounts or MemoryAccounts(*standard_accounts())
         self.notified = 0
         names = ("example.org", "catch.example", "inner.example")
@@ -235,10 +239,15 @@ class Desk:
             resolver=self.resolver,
             report=lambda what, problem: self.alerts.append((what, problem)),
         )
+        directory = Directory(domains, self.accounts, "mx.example.org", parse_mailbox("ada@example.org"))
+        is_gateway = self.door.gateways.knows
+        self.grants = Grants(
+            grants or GrantSettings(), self.standing, directory, self.recorder, self.clock, ids, is_gateway
+        )
         gate = GateParts(
             hostname="mx.example.org",
             policy=rules,
-            directory=Directory(domains, self.accounts, "mx.example.org", parse_mailbox("ada@example.org")),
+            directory=directory,
             authenticator=Authenticator(self.accounts, self.executor, self.clock, b"secret"),
             standing=self.standing,
             recorder=self.recorder,
@@ -251,6 +260,7 @@ class Desk:
             access=self.door.access,
             gateways=self.door.gateways,
             floods=self.door.floods,
+            grants=self.grants,
         )
         self.parts = IntakeParts(
             gate=gate,

@@ -25,6 +25,7 @@ from gatepost.config import Config
 from gatepost.delivery.assembly import assemble
 from gatepost.delivery.loop import DeliveryLoop
 from gatepost.gate.door import Door
+from gatepost.gate.grants import Grants
 from gatepost.gate.parts import GateParts
 from gatepost.gate.room import MaildropRoom
 from gatepost.intake.parts import IntakeParts
@@ -129,10 +130,11 @@ class Worker:
 
     def _build_gate(self, secret: bytes) -> GateParts:
         config = self._config
+        directory = Directory(config.domains, self._accounts, config.hostname, config.postmaster)
         return GateParts(
             hostname=config.hostname,
             policy=self._policy,
-            directory=Directory(config.domains, self._accounts, config.hostname, config.postmaster),
+            directory=directory,
             authenticator=Authenticator(self._accounts, self._threads, self._clock, secret),
             standing=self._standing,
             recorder=self._recorder,
@@ -145,8 +147,15 @@ class Worker:
             access=self._door.access,
             gateways=self._door.gateways,
             floods=self._door.floods,
+            grants=self._build_grants(directory),
             room=MaildropRoom(self._maildrops, self._clock),
             release_held=self._release_held,
+        )
+
+    def _build_grants(self, directory: Directory) -> Grants:
+        is_gateway = self._door.gateways.knows
+        return Grants(
+            self._config.grants, self._standing, directory, self._recorder, self._clock, self._ids, is_gateway
         )
 
     def _build_delivery(self) -> DeliveryLoop:
@@ -268,7 +277,14 @@ class Worker:
         """What is due now and then, and may be late."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2))
-            for work in (self._observation.keep, self._sweep, self._adopt, self._renew_certificates, self._door.keep):
+            for work in (
+                self._observation.keep,
+                self._sweep,
+                self._adopt,
+                self._renew_certificates,
+                self._door.keep,
+                self._review_grants,
+            ):
                 try:
                     await work()
                 except Exception:
@@ -276,6 +292,10 @@ class Worker:
 
     async def _sweep(self) -> None:
         await self._standing.sweep(self._clock.unix())
+
+    async def _review_grants(self) -> None:
+        if self._gate.grants is not None:
+            await self._gate.grants.review()
 
     async def _renew_certificates(self) -> None:
         if self._tls is None or not self._tls.changed():
