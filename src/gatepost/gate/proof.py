@@ -39,7 +39,7 @@ def is_proof(mechanism: str, known_since: float | None, held_since: float) -> bo
 
 async def note_held(session: GateSession, account: str) -> None:
     """A message of `account` from this peer is held; its logins from the peer's network are looked at from now on."""
-    parts, network = session.parts, _network_of(session)
+    parts, network = session.parts, network_of(session)
     if not network:
         return
     now, key = parts.clock.unix(), held_key(account, network)
@@ -52,11 +52,11 @@ async def note_held(session: GateSession, account: str) -> None:
 
 async def note_login(session: GateSession, account: str, mechanism: str) -> None:
     """`account` logged in: remember its network, and release what is held from there if this proves it."""
-    network = _network_of(session)
+    network = network_of(session)
     if not network:
         return
     try:
-        known_since = await _known_since(session, f"home:{account}|{network}")
+        known_since = await _known_since(session, home_key(account, network))
         held = await _recalled(session, held_key(account, network))
         if held is not None and is_proof(mechanism, known_since, float(held)):
             await _release(session, account, network)
@@ -69,7 +69,12 @@ def held_key(account: str, network: str) -> str:
     return f"held:{account}|{network}"
 
 
-def _network_of(session: GateSession) -> str:
+def home_key(account: str, network: str) -> str:
+    """Where it is remembered since when an account has logged in from a network."""
+    return f"home:{account}|{network}"
+
+
+def network_of(session: GateSession) -> str:
     """The peer's /24 or /64; "" for loopback and `trusted` peers: they are others' doors, a web mail's or a proxy's,
     and prove nothing."""
     ip = session.peer.ip

@@ -14,14 +14,14 @@ MOST: Final = 10_000  # messages of one account that wait; far more than its lim
 
 
 def release_held(data: Path, account: str, network: str, check: str, now: float, ask: Ask) -> list[str]:
-    """The IDs of the entries that were released: submitted by `account` from `network` (as `prefix_of` writes it), and
-    held by the check of that name.
+    """The IDs of the entries that were released: submitted by `account` from `network` (as `prefix_of` writes it; ""
+    for wherever it was), and held by the check of that name.
 
     What a person holds stays held. Raises SpoolError.
     """
     entries = SqliteSpoolReader(data).list(states=(State.HELD,), limit=MOST)
     mine = [entry.id for entry in entries if entry.login == account and _is_held_by(entry, check)
-            and entry.client and prefix_of(entry.client) == network]  # fmt: skip
+            and (not network or (entry.client and prefix_of(entry.client) == network))]  # fmt: skip
     return [entry_id for entry_id in mine if change_entry(data, entry_id, "release", now, ask)]
 
 
