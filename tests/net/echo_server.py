@@ -45,6 +45,10 @@ class EchoGeneration:
             raise CannotServe(self._settings["broken"])
 
     @property
+    def services(self) -> Mapping[str, str]:
+        return dict.fromkeys(self.places, "echo")
+
+    @property
     def places(self) -> Mapping[str, str]:
         places: dict[str, str] = self._settings["places"]
         return places

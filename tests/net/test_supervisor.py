@@ -146,7 +146,9 @@ def test_a_server_that_is_still_starting_can_be_stopped(tmp_path: Path) -> None:
     eventually((tmp_path / "supervisor.sock").exists)
     server.process.send_signal(signal.SIGTERM)
     assert server.exit_status() == 0
-    assert server.said() == ""
+    assert [line.rpartition("] ")[2].partition(":")[0] for line in server.said().splitlines()] == [
+        "told to stop", "stopped",
+    ]  # fmt: skip
 
 
 def test_a_reload_binds_a_new_listener_and_closes_one_that_is_gone(tmp_path: Path) -> None:
@@ -159,6 +161,10 @@ def test_a_reload_binds_a_new_listener_and_closes_one_that_is_gone(tmp_path: Pat
         assert server.status()["listeners"]["a"] == before
         assert "b" not in server.status()["listeners"]
         assert not (tmp_path / "b.sock").exists()
+        started, reloaded = [line for line in server.said().splitlines() if "serving" in line]
+        assert f"serving echo on {before}, unix:{tmp_path}/b.sock" in started
+        assert f"serving echo on {before}, {server.status()['listeners']['c']} " in reloaded
+        assert reloaded.rstrip().endswith("closed=b")
         assert server.reload() == {"ok": True}, "what a leader has bound is inherited by the next one"
         assert server.connect("c").who()[0] == "one"
 

@@ -42,6 +42,10 @@ class ServerGeneration:
         return {key: listener.address for key, listener in self._listeners.items()}
 
     @property
+    def services(self) -> Mapping[str, str]:
+        return {key: listener.service for key, listener in self._listeners.items()}
+
+    @property
     def workers(self) -> int:
         return self._config.workers
 

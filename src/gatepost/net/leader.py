@@ -59,6 +59,11 @@ class Generation(Protocol):
         ...
 
     @property
+    def services(self) -> Mapping[str, str]:
+        """What each place is for, by key: for people."""
+        ...
+
+    @property
     def workers(self) -> int: ...
 
     def work(self, number: int, sockets: Mapping[str, socket.socket]) -> Body:
@@ -172,7 +177,8 @@ class Leader:
                 self._fork(seat)
         if not self._is_ready and all(seat.state is State.SERVING for seat in self._seats):
             self._is_ready = True
-            send(self._channel, Ready(tuple(self._sockets), tuple(seat.number for seat in self._seats)))
+            numbers = tuple(seat.number for seat in self._seats)
+            send(self._channel, Ready(tuple(self._sockets), numbers, dict(self._generation.services)))
         self._tell_alive(now)
 
     def _tell_alive(self, now: float) -> None:

@@ -31,10 +31,12 @@ class Bound(msgspec.Struct, frozen=True, tag="bound"):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """Leader to supervisor: every worker serves. keys: of the sockets that are served."""
+    """Leader to supervisor: every worker serves. keys: of the sockets that are served. services: what each is for, by
+    key."""
 
     keys: tuple[str, ...]
     numbers: tuple[int, ...]
+    services: dict[str, str] = {}
 
 
 class Alive(msgspec.Struct, frozen=True, tag="alive"):

@@ -96,8 +96,11 @@ class Supervisor:
                 await self._stop.wait()
             else:
                 starting.cancel()
+            seconds = f"{self._limits.stop.seconds:g} seconds"
+            log.info(f"told to stop: what runs may end within {seconds}; a second signal ends it at once")
         finally:
             await self._end()
+        log.info("stopped")
         return 0
 
     # --- generations ----------------------------------------------------------------------------------------------
@@ -116,10 +119,11 @@ class Supervisor:
             for key, sock in new.bound.items():
                 self._sockets.add(key, sock)
             new.bound.clear()
-            closed = self._sockets.keep(new.ready.result().keys)
+            ready = new.ready.result()
+            closed = self._sockets.keep(ready.keys)
             for old in olds:
                 old.drain(self._limits.hand_over)
-            log.info("serving", listeners=", ".join(self._listeners().values()), closed=", ".join(closed))
+            log.info(f"serving {_by_service(self._listeners(), ready.services)}", closed=", ".join(closed))
 
     async def _started(self) -> Generation:
         taken = [number for generation in self._generations for number in generation.workers]
@@ -276,3 +280,11 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _by_service(listeners: Mapping[str, str], services: Mapping[str, str]) -> str:
+    """ "mx on 192.0.2.1:25, [::]:25; pop3s on 192.0.2.1:995" """
+    addresses: dict[str, list[str]] = {}
+    for key, address in listeners.items():
+        addresses.setdefault(services.get(key, "something"), []).append(address)
+    return "; ".join(f"{service} on {', '.join(found)}" for service, found in addresses.items()) or "nowhere"
