@@ -11,7 +11,7 @@ from tests.config.files import GOOD, TOP, loaded, written
 
 from gatepost.accounts.model import Domain
 from gatepost.config.declared import model_of
-from gatepost.config.locate import find_config, locate
+from gatepost.config.locate import find_config, locate, locate_data
 from gatepost.config.policy import LATER
 from gatepost.config.problem import ConfigError
 from gatepost.config.schema import TABLES, UNBUILT, Top
@@ -270,5 +270,13 @@ def test_the_file_is_looked_for_in_the_order_of_the_manual(tmp_path: Path, monke
 def test_a_program_that_may_not_read_the_secrets_learns_where_the_data_is(tmp_path: Path) -> None:
     broken = TOP + 'data = "d"\n[relay]\nsmarthost_password = { file = "closed" }\n'
     assert locate(written(tmp_path, broken)) == ("mx.example.org", tmp_path / "d")
-    with pytest.raises(ConfigError, match="hostname"):
+    with pytest.raises(ConfigError, match="hostname: this setting is missing"):
         locate(written(tmp_path, 'data = "d"\n'))
+    with pytest.raises(ConfigError, match="hostname: 5 is not a text"):
+        locate(written(tmp_path, "hostname = 5\n"))
+
+
+def test_where_the_data_is_can_be_told_whatever_else_is_wrong(tmp_path: Path) -> None:
+    assert locate_data(written(tmp_path, 'hostnam = "mx.example.org"\ndata = "d"\n')) == tmp_path / "d"
+    with pytest.raises(ConfigError, match="data: 5 is not"):
+        locate_data(written(tmp_path, "data = 5\n"))

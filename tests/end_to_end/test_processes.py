@@ -66,6 +66,8 @@ def test_a_bad_configuration_is_told_line_by_line_and_changes_nothing(tmp_path: 
         assert f"gatepost: {tmp_path}/gatepost.toml:16: relay.networks: " in reloaded.stderr
         assert "did you mean smarthost?" in reloaded.stderr
         assert "The server goes on with the configuration that it had." in reloaded.stderr
+        (tmp_path / "gatepost.toml").write_text(CONFIG.replace("hostname", "hostnam", 1))
+        assert "hostnam: there is no such setting; did you mean hostname?" in gatepost(tmp_path, "reload").stderr
         assert server.status()["workers"] == workers
         (tmp_path / "gatepost.toml").write_text(CONFIG.replace('data = "data"', 'data = "other"'))
         assert "no server is running with" in gatepost(tmp_path, "reload").stderr

@@ -17,7 +17,7 @@ import msgspec
 
 from gatepost.config.document import read_document
 from gatepost.config.files import file_in
-from gatepost.config.locate import locate
+from gatepost.config.locate import locate_data
 from gatepost.config.problem import Wrong
 from gatepost.net.privileges import become, user_named
 from gatepost.store.backup import Report, backup, make_partial, named_elsewhere, place, write_backup
@@ -31,7 +31,7 @@ def save(config_path: Path, dest: Path, progress: Progress = lambda files, octet
     Raises BackupError, ConfigError, PrivilegeError.
     """
     file, dest = Path(os.path.abspath(config_path)), Path(os.path.abspath(dest))
-    _, data = locate(file)
+    data = locate_data(file)
     document, _ = read_document(file)
     elsewhere = named_elsewhere(data, _files_of(file.parent, document))
     user = user_named(_user_of(document))
@@ -98,7 +98,7 @@ def put_back(source: Path, config_path: Path, progress: Progress = lambda files,
             shutil.copy(saved, file)
         except OSError as error:
             raise BackupError(f"{file}: {error.strerror}; the configuration cannot be put there") from error
-    _, data = locate(file)
+    data = locate_data(file)
     document, _ = read_document(file)
     user = user_named(_user_of(document))
     before = os.umask(0o077)

@@ -18,7 +18,7 @@ from gatepost.app.log import to_standard_error
 from gatepost.app.places import listeners_of, submission_socket
 from gatepost.audit import metrics
 from gatepost.config import Config
-from gatepost.config.locate import locate
+from gatepost.config.locate import locate_data
 from gatepost.config.problem import ConfigError
 from gatepost.config.read import load
 from gatepost.net.control import ask
@@ -93,7 +93,7 @@ def reload(config_path: Path) -> int:
     """0 when the running server serves with what the file says now; else 1, with what is wrong on standard error."""
     file = Path(os.path.abspath(config_path))
     try:
-        _, data = locate(file)
+        data = locate_data(file)
     except ConfigError as error:
         return _failed(str(error))
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gatepost.config.document import read_document
 from gatepost.config.files import file_in
@@ -56,15 +56,38 @@ def locate(file: Path) -> tuple[str, Path]:
     file = Path(os.path.abspath(file))
     document, lines = read_document(file)
     problems = Problems(file, lines)
-    hostname, data = "", DATA
+    hostname = ""
     try:
-        hostname = read_hostname(document.get("hostname"))
+        if "hostname" not in document:
+            raise Wrong(
+                "this setting is missing", 'write the full name of this host, as in hostname = "mx.example.org"'
+            )
+        hostname = read_hostname(document["hostname"])
     except Wrong as wrong:
         problems.wrong(("hostname",), wrong)
-    try:
-        data = file_in(file.parent, document.get("data", str(DATA)))
-    except Wrong as wrong:
-        problems.wrong(("data",), wrong)
+    data = _data(file, document, problems)
     if problems.errors:
         raise ConfigError(tuple(problems.errors))
     return hostname, data
+
+
+def locate_data(file: Path) -> Path:
+    """The data folder alone, whatever else is wrong: who asks a running server hears from it what that is.
+
+    Raises ConfigError for what is wrong with it.
+    """
+    file = Path(os.path.abspath(file))
+    document, lines = read_document(file)
+    problems = Problems(file, lines)
+    data = _data(file, document, problems)
+    if problems.errors:
+        raise ConfigError(tuple(problems.errors))
+    return data
+
+
+def _data(file: Path, document: Mapping[str, Any], problems: Problems) -> Path:
+    try:
+        return file_in(file.parent, document.get("data", str(DATA)))
+    except Wrong as wrong:
+        problems.wrong(("data",), wrong)
+        return DATA
