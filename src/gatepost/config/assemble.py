@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from gatepost.accounts.model import Domain
-from gatepost.audit.settings import AuditSettings
+from gatepost.audit.settings import AlertSettings, AuditSettings, DetectorSettings
 from gatepost.config.declared import struct_of
 from gatepost.config.files import Secret
 from gatepost.config.model import Config
 from gatepost.config.problem import Problems
-from gatepost.config.schema import Audit, Delivery, Dns, Limits, Relay, Submission, Tls
+from gatepost.config.schema import Alerts, Audit, Delivery, Dns, Limits, Relay, Submission, Tls
 from gatepost.config.sections import Sections
 from gatepost.config.together import check_together
 from gatepost.delivery.schedule import Schedule
@@ -66,6 +66,8 @@ def assemble(sections: Sections, problems: Problems) -> Config | None:
         intake=_intake(_given(sections.submission)),
         spool=_spool(_given(sections.limits), workers),
         audit=_audit(_given(sections.audit)),
+        alerts=_alerts(_given(sections.alerts)),
+        detectors=struct_of(_given(sections.detectors), DetectorSettings()),
         metrics_token=_token(_given(sections.admin).metrics_token),
         grants_token=_token(_given(sections.admin).grants_token),
         warnings=tuple(problems.warnings),
@@ -122,6 +124,7 @@ def _delivery(hostname: str, sections: Sections) -> DeliverySettings:
         source=tuple(table.source),
         ipv6=table.ipv6,
         private=table.private,
+        paused=table.paused,
         routes={name: Route(route.to, route.tls) for name, (_, route) in sections.route.items()},  # type: ignore[arg-type]  # one of its words
         relay_to={name: domain.relay_to for name, (_, domain) in sections.domain.items() if domain.relay_to},
         smarthost=Smarthost(relay.smarthost, relay.smarthost_password.text if relay.smarthost_password else "")
@@ -153,6 +156,12 @@ def _intake(table: Submission) -> IntakeSettings:
 
 def _audit(table: Audit) -> AuditSettings:
     return AuditSettings(table.keep)
+
+
+def _alerts(table: Alerts) -> AlertSettings:
+    return AlertSettings(
+        mail=table.mail, webhook=table.webhook, token=_token(table.webhook_token), private=table.webhook_private
+    )
 
 
 def _token(secret: Secret | None) -> str:

@@ -15,6 +15,7 @@ from gatepost.delivery.settings import HopUrl, parse_hop_url
 from gatepost.mail.address import AddressError, Path, parse_mailbox, to_ascii_domain
 from gatepost.mail.network import NetworkSet
 from gatepost.net.dns.servers import parse_server
+from gatepost.ports.fetch import FetchError, https_url
 
 MOST_OF_IPV4: Final = 2**28  # a sixteenth of all addresses; the private ranges together are a two-hundredth
 MOST_OF_IPV6: Final = 2**112  # a /16; no registry gives anybody as much
@@ -50,6 +51,17 @@ def read_hostname(value: object) -> str:
     if "." not in name or name.rpartition(".")[2].isdigit():
         raise Wrong(f"{show(value)} is not a full host name", allowed)
     return name
+
+
+def read_https_url(value: object) -> str:
+    """A URL that can be asked over HTTPS."""
+    allowed = 'write a URL without a user, as in "https://hooks.example.net/alerts"'
+    text = read_text(value, allowed).strip()
+    try:
+        https_url(text)
+    except FetchError as error:
+        raise Wrong(f"this is {error}" if "@" in text else f"{show(value)} is {error}", allowed) from None
+    return text
 
 
 def read_mailbox(value: object) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gatepost.accounts.model import Domain
-from gatepost.audit.settings import AuditSettings
+from gatepost.audit.settings import AlertSettings, AuditSettings, DetectorSettings
 from gatepost.config.problem import Problem
 from gatepost.delivery.settings import DeliverySettings
 from gatepost.intake.settings import IntakeSettings
@@ -51,6 +51,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     intake: IntakeSettings = IntakeSettings()
     spool: SpoolSettings = SpoolSettings()
     audit: AuditSettings = AuditSettings()
+    alerts: AlertSettings = AlertSettings()
+    detectors: DetectorSettings = DetectorSettings()
     metrics_token: str = ""
     grants_token: str = ""
     warnings: tuple[Problem, ...] = ()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator, Field, PlainValidator
 
-from gatepost.audit.settings import AuditSettings
+from gatepost.audit.settings import AuditSettings, DetectorSettings
 from gatepost.config.declared import model_of
 from gatepost.config.files import FileName, Secret, read_secret
 from gatepost.config.hosts import (
@@ -23,6 +23,7 @@ from gatepost.config.hosts import (
     UserText,
     next_hop,
     no_strangers,
+    read_https_url,
     read_mailbox,
 )
 from gatepost.config.listen import SERVICES, UNBUILT_SERVICES, Address, read_address
@@ -117,7 +118,9 @@ class Connections(Table):
 
 if TYPE_CHECKING:
     AccountAllowance = Table
+    Detectors = Table
 else:
+    Detectors = model_of(DetectorSettings)  # `[detectors]`, as the detectors declare it
     AccountAllowance = model_of(Allowance)  # `[limits.account]`, with the keys that `sender.rate` declares
 
 
@@ -152,6 +155,7 @@ class Delivery(Table):
     source: list[IpText] = Field(default_factory=list)
     ipv6: Switch = True
     private: Switch = False
+    paused: Switch = False
     connections: DeliveryConnections = DeliveryConnections()
 
 
@@ -169,6 +173,15 @@ class Audit(Table):
     keep: DurationText = AuditSettings().keep
 
 
+class Alerts(Table):
+    """`[alerts]`"""
+
+    mail: Switch = True
+    webhook: Annotated[str, PlainValidator(read_https_url)] = ""
+    webhook_token: Annotated[Secret | None, PlainValidator(read_secret)] = None
+    webhook_private: Switch = False
+
+
 class Admin(Table):
     """`[admin]`"""
 
@@ -184,7 +197,7 @@ class Submission(Table):
 
 TABLES: Final[dict[str, type[Table]]] = {
     "tls": Tls, "relay": Relay, "limits": Limits, "delivery": Delivery, "dns": Dns, "audit": Audit,
-    "admin": Admin, "submission": Submission,
+    "alerts": Alerts, "detectors": Detectors, "admin": Admin, "submission": Submission,
 }  # fmt: skip
 """The tables that stand once, by name."""
 ARRAYS: Final[dict[str, type[Table]]] = {"listen": Listen}

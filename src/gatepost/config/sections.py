@@ -19,6 +19,7 @@ from gatepost.config.schema import (
     TABLES,
     UNBUILT,
     Admin,
+    Alerts,
     Audit,
     Delivery,
     Dns,
@@ -52,6 +53,8 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery | None
     dns: Dns | None
     audit: Audit | None
+    alerts: Alerts | None
+    detectors: Table | None
     admin: Admin | None
     submission: Submission | None
     policy: Mapping[str, CheckSettings]

@@ -13,7 +13,7 @@ from gatepost.config.hosts import no_strangers
 from gatepost.config.listen import SMTP_SERVICES, Address
 from gatepost.config.policy import BY_NAME
 from gatepost.config.problem import Location, Problems, Wrong, show
-from gatepost.config.schema import POLICY, Delivery, Listen, Relay, Tls, Top
+from gatepost.config.schema import POLICY, Alerts, Delivery, Listen, Relay, Tls, Top
 from gatepost.config.sections import Sections
 from gatepost.delivery.schedule import Schedule
 from gatepost.delivery.settings import HopUrl
@@ -34,6 +34,8 @@ def check_together(sections: Sections, problems: Problems) -> None:
     _check_admin(sections, problems)
     if sections.tls is not None:
         _check_tls(sections.tls, problems)
+    if sections.alerts is not None:
+        _check_alerts(sections.alerts, problems)
     _check_domains(sections, problems)
     if sections.relay is not None:
         _check_relay(sections.relay, problems)
@@ -122,6 +124,15 @@ def _check_token(name: str, token: Secret | None, sections: Sections, problems: 
                        '("openssl rand -hex 16" prints one)')  # fmt: skip
     if token.file:
         _warn_if_readable(token.file, at, problems)
+
+
+def _check_alerts(alerts: Alerts, problems: Problems) -> None:
+    for key in ("webhook_token", "webhook_private"):
+        if getattr(alerts, key) and not alerts.webhook:
+            problems.error(("alerts", key), "there is no webhook that this is for", "set webhook, or remove this")
+    token = alerts.webhook_token
+    if token is not None and token.file:
+        _warn_if_readable(token.file, ("alerts", "webhook_token"), problems)
 
 
 def _check_tls(tls: Tls, problems: Problems) -> None:
@@ -296,6 +307,9 @@ def _check_delivery(delivery: Delivery, problems: Problems) -> None:
     elif lifetime < 86400:
         problems.warn(("delivery", "lifetime"), "mail is given up in less than a day",
                       "RFC 5321 wants 4 to 5 days, so that a host may be down over a weekend")  # fmt: skip
+    if delivery.paused:
+        problems.warn(("delivery", "paused"), "no mail leaves the spool, neither to mailboxes nor to other hosts",
+                      "remove it and reload when the work is done")  # fmt: skip
     versions = [ip_address(text).version for text in delivery.source]
     if 6 in versions and not delivery.ipv6:
         problems.error(

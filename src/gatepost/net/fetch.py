@@ -12,17 +12,16 @@ import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import httpcore2
 
 from gatepost import __version__
 from gatepost.mail.network import is_special, parse_ip
 from gatepost.net.trust import TrustStore
-from gatepost.ports.fetch import Fetched, FetchError
+from gatepost.ports.fetch import Fetched, FetchError, https_url
 from gatepost.ports.resolver import Answer, Outcome, Resolver
 
-HTTPS_PORT: Final = 443
 MAX_ADDRESSES: Final = 4  # of a host that are tried
 AGENT: Final = f"Gatepost/{__version__}"
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address stands in the last 32 bits
@@ -86,27 +85,6 @@ class HttpsFetcher:
         if not found:
             raise FetchError(f"{host}: {_no_address(answers)}")
         return found
-
-
-def https_url(url: str) -> SplitResult:
-    """The parts of `url`. Raises FetchError for what is no https URL, or holds a user, a fragment or a space."""
-    wrong = ""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise FetchError(f"{url!r} is not a URL", is_final=True) from None
-    if parts.scheme != "https":
-        wrong = "it does not begin with https://"
-    elif not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
-        wrong = "it names no host, or holds characters that no URL has"
-    elif parts.username is not None or parts.password is not None:
-        wrong = "it holds a user name or a password"
-    elif "#" in url or port == 0:
-        wrong = "it holds a fragment, or port 0"
-    if wrong:
-        raise FetchError(f"not a URL that can be asked: {wrong}", is_final=True)
-    return parts
 
 
 def is_public(ip: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -40,3 +41,24 @@ class Fetcher(Protocol):
         """The answer to one request at `url`, https. timeout: seconds for all of it. max_octets: a longer body is an
         error. The certificate must be valid for the host. Raises FetchError."""
         ...
+
+
+def https_url(url: str) -> SplitResult:
+    """The parts of `url`. Raises FetchError for what is no https URL, or holds a user, a fragment or a space."""
+    wrong = ""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise FetchError(f"{url!r} is not a URL", is_final=True) from None
+    if parts.scheme != "https":
+        wrong = "it does not begin with https://"
+    elif not parts.hostname or not url.isascii() or not url.isprintable() or " " in url:
+        wrong = "it names no host, or holds characters that no URL has"
+    elif parts.username is not None or parts.password is not None:
+        wrong = "it holds a user name or a password"
+    elif "#" in url or port == 0:
+        wrong = "it holds a fragment, or port 0"
+    if wrong:
+        raise FetchError(f"not a URL that can be asked: {wrong}", is_final=True)
+    return parts
