@@ -104,6 +104,7 @@ lifetime = "3d"
 delay_notice = "1h"
 source = ["192.0.2.25"]
 private = true
+paused = true
 connections = { per_destination = 3 }
 
 [dns]
@@ -174,6 +175,7 @@ def test_every_setting_reaches_the_part_that_it_is_for(tmp_path: Path, monkeypat
     assert (delivery.schedule.lifetime, delivery.schedule.delay_notice) == (timedelta(days=3), timedelta(hours=1))
     assert delivery.schedule.first == timedelta(minutes=5)  # not set: the default of delivery
     assert (delivery.source, delivery.private, delivery.ipv6) == (("192.0.2.25",), True, True)
+    assert delivery.paused
     assert (delivery.per_destination, delivery.total) == (3, 1000)
     assert delivery.routes == {"partner.example": Route(HopUrl("smtp", "192.0.2.10", 2525), "verify")}
     assert delivery.relay_to == {

@@ -477,6 +477,21 @@ def test_an_idle_loop_asks_the_spool_only_when_something_is_due() -> None:
     run(main())
 
 
+def test_paused_delivery_attempts_nothing_and_loses_nothing() -> None:
+    async def main() -> None:
+        post = Post(NET, ADA, paused=True)
+        async with post.running():
+            entries = [await post.send("eve@example.net"), await post.send("ada@example.org")]
+            await post.passes(24 * 3600)
+        assert post.world.opened == []
+        assert post.record.attempts() == []
+        assert post.spool.leases == 0
+        due = await post.spool.lease(post.clock.unix(), 10, [], 10)
+        assert {entry.id for entry in due} == set(entries)
+
+    run(main())
+
+
 def test_a_spool_that_does_not_give_out_what_is_due_is_asked_once_a_second() -> None:
     async def main() -> None:
         post = Post(NET)

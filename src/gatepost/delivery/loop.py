@@ -70,7 +70,8 @@ class DeliveryLoop:
 
     def notify(self) -> None:
         """There may be something due: called after an entry was added or changed, as often as one likes."""
-        self._wake.set()
+        if not self._settings.paused:
+            self._wake.set()
 
     def _settled(self, attempts: int) -> None:
         self._leased -= attempts
@@ -115,7 +116,7 @@ class DeliveryLoop:
     async def _lease(self) -> bool:
         """Whether it makes sense to ask again at once."""
         room = min(LEASE, MAX_LEASED - self._leased)
-        if room <= 0 or self._clock.monotonic() < self._pause_until():
+        if self._settings.paused or room <= 0 or self._clock.monotonic() < self._pause_until():
             return False
         try:
             entries = await self._spool.lease(self._clock.unix(), room, self._full(), LEASE_PER_DESTINATION)
@@ -137,7 +138,7 @@ class DeliveryLoop:
         if self._is_stopping:
             return
         seconds = MAX_SLEEP
-        if self._leased < MAX_LEASED:
+        if self._leased < MAX_LEASED and not self._settings.paused:
             try:
                 due = await self._spool.next_due(self._full())
                 seconds = MAX_SLEEP if due is None else min(due - self._clock.unix(), MAX_SLEEP)

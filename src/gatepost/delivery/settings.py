@@ -81,6 +81,7 @@ class DeliverySettings(msgspec.Struct, frozen=True):
     found by MX may be loopback or private. routes, relay_to: by domain (A-labels, lower case). per_destination,
     per_address, total: connections at once to one destination, to one address, and in all. per_connection: messages
     before a connection is closed. idle: seconds that an unused one is kept. local: final deliveries at once.
+    paused: nothing is attempted; what is accepted waits in the spool.
     full_dsn_octets: up to this size RET=FULL returns the whole message. smtp_port: where MX hosts listen.
     """
 
@@ -101,6 +102,11 @@ class DeliverySettings(msgspec.Struct, frozen=True):
     local: int = 16
     full_dsn_octets: int = 256 * 1024
     smtp_port: int = 25
+    paused: bool = False
+
+    def chooses(self, domain: str) -> bool:
+        """Whether a person, not the DNS, says where mail for `domain` (A-labels) of others goes."""
+        return self.smarthost is not None or domain in self.routes
 
 
 def is_loopback(host: str) -> bool:
