@@ -350,8 +350,8 @@ def test_a_peer_that_never_reads_is_not_read_from_and_costs_bounded_memory(
     run(main)
 
 
-async def _handshake(client: socket.socket, driver: Driver) -> tuple[ssl.SSLObject, ssl.MemoryBIO]:
-    """TLS after the 220 has been read."""
+async def _handshake(client: socket.socket, driver: Driver, first: bytes = b"") -> tuple[ssl.SSLObject, ssl.MemoryBIO]:
+    """TLS after the 220 has been read. first: what the client says in one segment with Finished."""
     loop = asyncio.get_running_loop()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     side = trusting().wrap_bio(incoming, outgoing)
@@ -362,6 +362,8 @@ async def _handshake(client: socket.socket, driver: Driver) -> tuple[ssl.SSLObje
         except ssl.SSLWantReadError:
             await loop.sock_sendall(client, outgoing.read())
             incoming.write(await loop.sock_recv(client, 65536))
+    if first:
+        side.write(first)
     await loop.sock_sendall(client, outgoing.read())
     await driver.upgraded.wait()
     return side, outgoing
@@ -500,6 +502,30 @@ def test_a_peer_that_goes_away_in_the_handshake_is_lost_once(run: Run[None], tls
             writer.close()
             assert await driver.lost
             assert driver.calls == ["made", "lost"]
+
+    run(main)
+
+
+def test_what_comes_with_the_end_of_the_handshake_waits_until_tls_stands(run: Run[None], tls: TlsForPeers) -> None:
+    async def main() -> None:
+        async with stand(tls=tls) as server:
+            loop = asyncio.get_running_loop()
+            client = await server.raw()
+            driver = await server.driver()
+            hear = driver.data_received
+
+            def hear_inside_tls(octets: bytes) -> None:
+                assert driver.upgraded.is_set()
+                assert driver.wire.tls is not None
+                hear(octets)
+
+            driver.data_received = hear_inside_tls  # type: ignore[method-assign]
+            driver.wire.start_tls(b"220 go\r\n")
+            assert await loop.sock_recv(client, 11) == b"220 hello\r\n"
+            assert await loop.sock_recv(client, 8) == b"220 go\r\n"
+            await _handshake(client, driver, b"EHLO c.example\r\n")
+            await driver.hears(b"EHLO c.example\r\n")
+            client.close()
 
     run(main)
 
