@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -248,6 +249,21 @@ def _files(server: Server) -> list[Path]:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(2000)
+
+
+def test_many_large_messages_at_once_cost_little_more_than_one(server: Server) -> None:
+    body = (b"m" * 76 + b"\r\n") * 100_000
+    count = 12
+    forget_peak(server)
+    before = resident(server)
+    with ThreadPoolExecutor(count) as clients:
+        codes = list(clients.map(lambda number: send(server, f"parallel-{number}", body), range(count)))
+    assert codes == [250] * count
+    grown = peak(server) - before
+    print(f"{count} messages of 7.8 MB at once: {grown / MIB:.1f} MiB more at the peak")
+    assert grown < 24 * MIB
+    for number in range(count):
+        server.wait_for_subject(f"parallel-{number}")
 
 
 def test_a_message_over_the_limit_is_refused_by_its_size_and_at_its_end(server: Server) -> None:
