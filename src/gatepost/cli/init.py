@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -57,9 +58,12 @@ def init(
     _write(unit, unit_text(file, data, user, is_system))
     steps = next_steps(file, unit, user, _exists(user), names[1], ports)
     output.thing(
-        {"config": str(file), "data": str(data), "unit": str(unit), "next": steps},
+        {"config": str(file), "data": str(data), "unit": str(unit), "next": [asdict(step) for step in steps]},
         f"Written: {file}\n         {unit}\n         {data}\n\nWhat comes next:\n"
-        + "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
+        + "\n".join(
+            f"{number}. {step.what}" + (f"\n       {step.command}" if step.command else "")
+            for number, step in enumerate(steps, 1)
+        ),
     )
 
 

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+SYSTEM_FILE = Path("/etc/gatepost/gatepost.toml")
+"""Where commands look without being told."""
 HIGH_PORTS = """
 # Ports above 1024 need no root. Other servers deliver to port 25: forward it here, or start the server as root."""
 
@@ -168,24 +170,38 @@ WantedBy=multi-user.target
 """
 
 
-def next_steps(file: Path, unit: Path, user: str, has_user: bool, domain: str, ports: Ports) -> list[str]:
-    """What a person does now, in order."""
-    gatepost = f"{_program()} --config {_quoted(file)}"
-    steps = []
+@dataclass(frozen=True)
+class Step:
+    """Something to do now. command: that does it, "" where there is none."""
+
+    what: str
+    command: str = ""
+
+
+def next_steps(file: Path, unit: Path, user: str, has_user: bool, domain: str, ports: Ports) -> list[Step]:
+    """What a person does now, in order. user: that the server drops to, "" where it was not started by root."""
+    known = "" if file == SYSTEM_FILE else f" --config {_quoted(file)}"
+    gatepost = f"{_short(_program())}{known}"
+    you = f"you@{domain}"
+    steps = [Step(f"Read {file}; set postmaster (to {you}, or to whoever reads such mail) and the certificate.")]
     if user and not has_user:
-        steps.append(f"Make the user that the server runs as: useradd --system --shell /usr/sbin/nologin {user}")
+        steps.append(
+            Step("Make the user that the server runs as:", f"useradd --system --shell /usr/sbin/nologin {user}")
+        )
     steps += [
-        f"Read {file}, set postmaster and the certificate, and check it: {gatepost} check config",
-        f"Add an account: {gatepost} account add you@{domain}",
-    ]
-    if user:
-        steps.append(f"Start the server, now and at each boot: systemctl enable --now {_quoted(unit)}")
-    else:
-        steps.append(f"Start the server: {gatepost} serve")
-    steps += [
-        f"Tell the DNS: an MX record of {domain} that names this host, and a PTR record of its address.",
-        f"Open port {ports.mx} to other servers, and {ports.submissions}, {ports.submission}, {ports.pop3s} to users.",
-    ]
+        Step("Add an account; its address is the login name too:", f"{gatepost} account add {you}"),
+        Step("See that all is in order:", f"{gatepost} check config"),
+        Step("Start the server, now and at each boot:", f"systemctl enable --now {_quoted(unit)}") if user
+        else Step("Start the server, in a terminal of its own:", f"{gatepost} serve"),
+        Step("Send a message to yourself:",
+             f"printf 'Subject: hello\\n\\nIt works.\\n' | {gatepost} sendmail {you}"),
+        Step(f"Read it: in a mail program by POP3 with TLS at port {ports.pop3s} of this host, or here:",
+             f"curl --insecure --user {you} pop3s://127.0.0.1:{ports.pop3s}/1"),
+        Step("Look at what happened to it:", f"{gatepost} audit tail"),
+        Step(f"Tell the DNS: an MX record of {domain} that names this host, and a PTR record of its address."),
+        Step(f"Open port {ports.mx} to other servers, and {ports.submissions}, {ports.submission}, {ports.pop3s} to "
+             "users."),
+    ]  # fmt: skip
     return steps
 
 
@@ -196,6 +212,12 @@ def _program() -> str:
         return _quoted(beside)
     found = shutil.which("gatepost")
     return _quoted(Path(found)) if found else f"{_quoted(Path(sys.executable))} -m gatepost"
+
+
+def _short(program: str) -> str:
+    """The same without its folder where the shell finds it so."""
+    found = shutil.which("gatepost")
+    return "gatepost" if found and Path(found).resolve() == Path(program.strip('"')).resolve() else program
 
 
 def _quoted(path: Path) -> str:
