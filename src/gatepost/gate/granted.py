@@ -141,33 +141,37 @@ async def _choose(session: GateSession, grants: Grants, path: Path) -> None:
         session.know(grant_unknown=known.error)
         return
     now = session.parts.clock.unix()
-    known.live = tuple(grant for grant in known.live if grant.until > now)
-    if path.is_null:
-        return
+    fitting: list[Grant] = []
+    standing: list[Grant] = []
     try:
-        fitting = [grant for grant in known.live if await _fits(session, grants, grant, path)]
+        for grant in known.live:
+            account = await _account_of(session, grants, grant) if grant.until > now else None
+            if account is None:
+                continue
+            standing.append(grant)
+            if not path.is_null and await _had(session.parts.directory.may_send_as(account, path)):
+                fitting.append(grant)
     except AccountsError as error:
         session.know(grant_unknown=str(error))
         return
+    known.live = tuple(standing)
     if fitting:
         known.chosen = next((grant for grant in fitting if _is_own(grant, path)), fitting[0])
         session.know(grant=known.chosen.account)
 
 
-async def _fits(session: GateSession, grants: Grants, grant: Grant, path: Path) -> bool:
-    """Whether the grant still stands and its account may use the reverse-path."""
-    directory = session.parts.directory
-    account: Account | None = await _had(directory.account(grant.account))
+async def _account_of(session: GateSession, grants: Grants, grant: Grant) -> Account | None:
+    """The account of a grant, as it is now; None, and the grant is over, where it is not what it was."""
+    account: Account | None = await _had(session.parts.directory.account(grant.account))
     why = why_over(account, grant)
     if not why:
-        assert account is not None  # one that is gone ends the grant
-        return bool(await _had(directory.may_send_as(account, path)))
+        return account
     if not session.only_asks:
         try:
             await grants.end(holder_of(session.peer.ip), grant, why)
         except (StandingError, RecordError) as error:
             log.error("a grant is not ended; it does not count all the same", grant=grant.id, error=str(error))
-    return False
+    return None
 
 
 def _is_own(grant: Grant, path: Path) -> bool:

@@ -60,7 +60,8 @@ class Held(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def live(self, now: float) -> tuple[Grant, ...]:
         """The grants that count, the latest login first."""
-        return tuple(sorted((each for each in self.grants if each.until > now), key=lambda each: -each.until))
+        live = [each for each in reversed(self.grants) if each.until > now]
+        return tuple(sorted(live, key=lambda each: -each.until))
 
     def kept_until(self, now: float, settings: GrantSettings) -> float:
         """The end of all this as a fact; `now` or earlier when there is nothing to remember."""
