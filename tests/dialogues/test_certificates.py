@@ -137,3 +137,40 @@ async def test_a_certificate_that_cannot_be_recorded_is_not_accepted() -> None:
     client.session.gate.tls = None
     await client.line("EHLO scanner.example")
     assert (await client.line("MAIL FROM:<ada@example.org>")).startswith("530 5.7.0 ")
+
+
+async def test_the_certificate_of_a_proxy_is_not_its_clients_after_starttls_either() -> None:
+    desk = Desk(trusted=["192.0.2.7/32"])
+    client = desk.connect("submission", xclient=True)
+    await client.read()
+    await client.line("EHLO proxy.example")
+    await client.line("XCLIENT ADDR=198.51.100.9")
+    await client.line("EHLO stranger.example")
+    await client.line("STARTTLS")
+    await client.start_tls(ADA)
+    await client.line("EHLO stranger.example")
+    assert (await client.line("MAIL FROM:<ada@example.org>")).startswith("530 5.7.0 ")
+
+
+async def test_the_local_user_that_a_proxy_runs_as_is_not_its_client() -> None:
+    """A filter of this machine, at a unix socket, brought strangers in: each of them had the filter's login."""
+    client = Desk().connect("submission", "", user="www", tls=True, xclient=True)
+    await client.read()
+    await client.line("EHLO proxy.example")
+    await client.line("XCLIENT ADDR=198.51.100.9")
+    await client.line("EHLO stranger.example")
+    assert client.session.gate.facts.login == ""
+    assert (await client.line("MAIL FROM:<www@mx.example.org>")).startswith("530 5.7.0 ")
+
+
+@pytest.mark.parametrize("attribute", ["ADDR=[UNAVAILABLE]", "ADDR=[TEMPUNAVAIL]", "NAME=stranger.example"])
+async def test_a_proxy_that_cannot_name_its_client_lends_it_no_right_to_relay(attribute: str) -> None:
+    """A proxy inside `relay.networks` whose clients have no address it could tell was an open relay for them."""
+    desk = Desk(trusted=["192.0.2.7/32"], relay_networks=["192.0.2.0/24"])
+    client = desk.connect("mx", xclient=True)
+    await client.read()
+    await client.line("EHLO proxy.example")
+    await client.line(f"XCLIENT {attribute}")
+    await client.line("EHLO stranger.example")
+    await client.line("MAIL FROM:<x@far.example>")
+    assert (await client.line("RCPT TO:<y@far.example>")).startswith("550 5.7.1 Relaying denied")

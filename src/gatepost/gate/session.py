@@ -51,6 +51,7 @@ class GateSession:
     __slots__ = (
         "_client",
         "_counted",
+        "_is_named_by_proxy",
         "_is_summed",
         "arrival",
         "attempt",
@@ -79,6 +80,7 @@ class GateSession:
         self.granted: Granted | None = None
         self.only_asks = False
         self._counted: tuple[str, ...] = ()
+        self._is_named_by_proxy = False
         self._is_summed = False
         self._client: EventClient | None = None
         self.facts = self._first_facts()
@@ -97,7 +99,8 @@ class GateSession:
             trusted=not peer.ip or peer.ip in parts.trusted,
             # Behind a proxy "this machine" says nothing about the client.
             is_loopback=not peer.direct and is_loopback(peer.ip),
-            network_may_relay=peer.ip in parts.relay_networks,
+            # A proxy that could not name its client gives it none of its own rights.
+            network_may_relay=peer.ip in parts.relay_networks and peer.direct != peer.ip,
             tls_version=tls.version if tls else "",
             tls_cipher=tls.cipher if tls else "",
         )
@@ -107,8 +110,7 @@ class GateSession:
         self.peer = peer
         self.arrival = None
         self.granted = None
-        if self.tls is not None:  # the certificate is the proxy's
-            self.tls = msgspec.structs.replace(self.tls, certificate=None)
+        self._is_named_by_proxy = True  # so a certificate, also of a later STARTTLS, is the proxy's
         self._client = None
         self.facts = self._first_facts()
 
@@ -128,7 +130,7 @@ class GateSession:
         facts say who it is. At once or as an awaitable; after each handshake, before the peer is told what it may use.
         """
         certificate = self.tls.certificate if self.tls else None
-        if certificate is None or self.facts.certificate:
+        if certificate is None or self.facts.certificate or self._is_named_by_proxy:
             return None
         return had(
             lambda: account_named(self.parts.directory, certificate.addresses),
