@@ -73,6 +73,9 @@ TAKEN: dict[str, Any] = {
                 "gatepost_delivery_seconds remote 8": 1,
             },
         ),
+        (Event("alert", details={"what": "x", "detector": "guessing"}), {"gatepost_alerts_total guessing": 1}),
+        (Event("alert", details={"what": "certificate"}), {"gatepost_alerts_total server": 1}),
+        (Event("ban", details={"what": "laid", "network": "192.0.2.7"}), {"gatepost_bans_total laid": 1}),
         (
             Event("auth", service="pop3", reply="535 5.7.8 no", details={"mechanism": "PLAIN"}),
             {"gatepost_logins_total pop3 PLAIN refused": 1},

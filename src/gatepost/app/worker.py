@@ -17,16 +17,22 @@ import structlog
 from gatepost.accounts.authentication import AT_ONCE, Authenticator
 from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account
+from gatepost.app.alert_ways import PostmasterMail, couriers
 from gatepost.app.observation import Observation
+from gatepost.app.watching import Watching
 from gatepost.audit import metrics
+from gatepost.audit.detectors.engine import Detectors
 from gatepost.audit.event import Event
 from gatepost.audit.writer import AuditWriter
 from gatepost.config import Config
-from gatepost.delivery.assembly import assemble
+from gatepost.delivery.assembly import assemble, assemble_hosts
 from gatepost.delivery.loop import DeliveryLoop
+from gatepost.gate.callouts import Callouts
 from gatepost.gate.door import Door
 from gatepost.gate.grants import Grants
+from gatepost.gate.holds import Holds
 from gatepost.gate.parts import GateParts
+from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.session import SmtpSession
@@ -43,7 +49,7 @@ from gatepost.net.tls import ServerTls
 from gatepost.pickup.parts import PickupParts
 from gatepost.pickup.session import Pop3Session
 from gatepost.pickup.settings import PickupSettings
-from gatepost.policy.checks import recipient_count, sender_rate
+from gatepost.policy.checks import recipient_count, recipient_exists, sender_callout, sender_rate
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES
 from gatepost.policy.registry import CHECKS
@@ -62,6 +68,7 @@ LOGINS: Final = frozenset(("submission", "submissions", "pop3", "pop3s"))
 """Where users log in, and may be asked for a certificate."""
 HOUSEKEEPING_SECONDS: Final = 10.0  # sweeping what has ended, adopting spools that nobody holds
 DRAIN_TURN_SECONDS: Final = 0.05
+WATCHING: Final = "watching"
 
 
 class Worker:
@@ -107,11 +114,17 @@ class Worker:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
         self._resolver = DnsResolver(config.dns, self._clock)
         self._policy = Policy(CHECKS, config.policy)
+        self._connector = StreamConnector()
+        own = own_endpoints(config.listeners, frozenset({"mx"}))
+        self._sending = msgspec.structs.replace(config.delivery, own=own)
+        self._hosts = assemble_hosts(self._sending, self._resolver, self._connector, self._clock, random.random)
+        self._probes, self._callouts = self._build_questions()
         self._door = self._build_door()
         self._gate = self._build_gate(data.secret())
         self._delivery = self._build_delivery()
         self._control = ControlServer(control, self._control_handlers(), self._control_failed)
         self._intake = self._build_intake()
+        self._watching = self._build_watching()
         self._pickup = PickupParts(gate=self._gate, maildrops=self._maildrops, settings=PickupSettings())
 
     # --- building ------------------------------------------------------------------------------------------------
@@ -150,7 +163,19 @@ class Worker:
             grants=self._build_grants(directory),
             room=MaildropRoom(self._maildrops, self._clock),
             release_held=self._release_held,
+            resolver=self._resolver,
+            is_routed=self._sending.chooses,
+            probes=self._probes,
+            callouts=self._callouts,
         )
+
+    def _build_questions(self) -> tuple[Probes, Callouts]:
+        probing, calling = (self._policy.settings_of(one.CHECK) for one in (recipient_exists, sender_callout))
+        assert isinstance(probing, recipient_exists.Settings)
+        assert isinstance(calling, sender_callout.Settings)
+        hosts, standing, clock = self._hosts, self._standing, self._clock
+        report = partial(self._alert_about, recipient_exists.NAME)
+        return Probes(hosts, standing, clock, probing, report), Callouts(hosts, standing, clock, calling)
 
     def _build_grants(self, directory: Directory) -> Grants:
         is_gateway = self._door.gateways.knows
@@ -159,15 +184,13 @@ class Worker:
         )
 
     def _build_delivery(self) -> DeliveryLoop:
-        config = self._config
-        own = own_endpoints(config.listeners, frozenset({"mx"}))
         return assemble(
-            msgspec.structs.replace(config.delivery, own=own),
+            self._sending,
             spool=self._spool,
             addresses=self._gate.directory,
             maildrops=self._maildrops,
             resolver=self._resolver,
-            connector=StreamConnector(),
+            connector=self._connector,
             recorder=self._recorder,
             clock=self._clock,
             ids=self._ids,
@@ -186,6 +209,22 @@ class Worker:
             recipient_limits={service: count.of(service) for service in SERVICES},
         )
 
+    def _build_watching(self) -> Watching:
+        config, clock, ids = self._config, self._clock, self._ids
+        write = PostmasterMail(
+            config.hostname, config.postmaster, self._gate.directory, self._spool, self._recorder, clock, ids,
+            self._delivery.notify,
+        )  # fmt: skip
+        return Watching(
+            self._data,
+            Detectors(config.detectors, config.trusted),
+            couriers(config.hostname, config.alerts, write, self._resolver),
+            self._recorder,
+            self._door.bans,
+            Holds(self._standing, self._recorder, clock, ids),
+            clock,
+        )
+
     # --- running -------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -195,6 +234,7 @@ class Worker:
         self._tasks = [loop.create_task(self._delivery.run()), loop.create_task(self._keep_house())]
         await self._control.start()
         await self._door.open()
+        self._tasks.append(loop.create_task(self._watching.run(), name=WATCHING))
         tls = TlsForPeers(self._tls.context, self._tls.end_point_for) if self._tls else None
         asking = tls
         if self._tls is not None and self._tls.asking_context is not None:
@@ -229,6 +269,9 @@ class Worker:
         delivery goes on as long as they do, then ends after its attempts. After `seconds`, what is left is cut off.
         Then the stores are closed."""
         self._is_draining = True
+        for task in self._tasks:
+            if task.get_name() == WATCHING:
+                task.cancel()  # whoever comes after us watches
         for served in self._served:
             served.stop()
         await asyncio.sleep(0)  # a connection that was just accepted becomes a session first
@@ -263,6 +306,8 @@ class Worker:
             with suppress(asyncio.CancelledError):
                 await task
         await self._door.close()
+        for asking in (self._probes, self._callouts, self._hosts):
+            await asking.close()
         await self._control.close()
         await self._spool.close()
         self._maildrops.close()

@@ -56,6 +56,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "gatepost_deliveries_total": Family("Recipients, by what an attempt came to", ("to", "result")),
     "gatepost_delivery_seconds": Family("How long an attempt took", ("to",), SECONDS),
     "gatepost_made_total": Family("Messages that the server made itself", ("why",)),
+    "gatepost_alerts_total": Family("Alerts, by the detector that raised them, or server", ("by",)),
+    "gatepost_bans_total": Family("Bans and held accounts, by what became of them", ("what",)),
     "gatepost_retrieved_total": Family("Messages read over POP3"),
     "gatepost_removed_total": Family("Messages removed over POP3"),
 }
@@ -171,6 +173,12 @@ class RecordingMetrics:
         if event.took_ms is not None and "untried" not in event.details:
             self._observe("gatepost_delivery_seconds", to, event.took_ms / 1000)
 
+    def _alert(self, event: Event) -> None:
+        self._add(("gatepost_alerts_total", str(event.details.get("detector") or "server")))
+
+    def _ban(self, event: Event) -> None:
+        self._add(("gatepost_bans_total", str(event.details.get("what", ""))))
+
 
 _COUNTERS: Final = {
     "smtp.session": RecordingMetrics._session,
@@ -178,6 +186,8 @@ _COUNTERS: Final = {
     "smtp.message": RecordingMetrics._message,
     "delivery.attempt": RecordingMetrics._attempt,
     "auth": RecordingMetrics._login,
+    "alert": RecordingMetrics._alert,
+    "ban": RecordingMetrics._ban,
 }
 
 

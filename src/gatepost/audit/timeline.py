@@ -105,7 +105,7 @@ def _tell_session(event: Found) -> list[str]:
 def _tell_message(event: Found) -> list[str]:
     details = _table(event, "details")
     if event.get("service") == "delivery":
-        what = {"notice": "the sender is told", "expansion": "a list was expanded"}
+        what = {"notice": "the sender is told", "expansion": "a list was expanded", "alert": "the postmaster is told"}
         why = what.get(str(details.get("why")), "a new message")
         return [f"{why}: made of {event.get('message', '')}: {event.get('id', '')}, {_envelope(event)}"]
     lines = [f"message {event.get('id', '')} {_envelope(event)}{_octets(event)}{_took(event, ', ')}"]

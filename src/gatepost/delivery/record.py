@@ -14,6 +14,9 @@ from gatepost.delivery.ending import MAX_REPLY_CHARACTERS, Ending
 from gatepost.delivery.outcome import Attempt
 from gatepost.spool.model import Entry, NewEntry, State
 
+ASIDE: Final = "mail for a role address is kept aside"
+"""How the alert begins that says so; a message about it would be kept aside too."""
+
 
 def attempt_event(entry: Entry, attempt: Attempt, endings: Sequence[Ending], made: Sequence[str]) -> Event:
     """The record of one attempt. made: IDs of new entries."""
@@ -68,6 +71,19 @@ def made_event(parent: Entry, new: NewEntry, why: str) -> Event:
     )
 
 
+def alert_event(new: NewEntry, alerts: Sequence[str]) -> Event:
+    """The record of a message that tells the postmaster of alerts, by their IDs."""
+    return Event(
+        kind="smtp.message",
+        id=new.id,
+        service="delivery",
+        sender=str(new.envelope.reverse_path),
+        recipients=tuple(str(recipient.path) for recipient in new.envelope.recipients),
+        octets=new.octets,
+        details={"why": "alert", "alerts": list(alerts)},
+    )
+
+
 _VERDICTS: Final = {State.DONE: "delivered", State.BOUNCED: "failed", State.DEFERRED: "deferred", State.HELD: "held"}
 
 
@@ -85,7 +101,7 @@ def aside_event(entry: Entry, hostname: str) -> Event:
         kind="alert",
         message=entry.id,
         details={
-            "what": f"mail for a role address is kept aside, in the maildrop of postmaster@{hostname}",
+            "what": f"{ASIDE}, in the maildrop of postmaster@{hostname}",
             "do": 'set `postmaster = "ADDRESS"` in the configuration, so that somebody gets it',
         },
     )

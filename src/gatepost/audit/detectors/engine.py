@@ -72,6 +72,10 @@ class Detectors:
         self._raised: dict[_Told, list[float]] = {}
         self._first = self._last = 0.0
 
+    def anew(self) -> Detectors:
+        """Others with the same settings, that have seen nothing."""
+        return Detectors(self._settings, self._trusted)
+
     @property
     def is_on(self) -> bool:
         """Whether any of them looks."""
