@@ -293,3 +293,28 @@ def test_nor_does_a_session_whose_rights_came_and_went(
     lines = [each for turn in turns for each in with_a_greeting([turn])]
     at_last = [f"MAIL FROM:<{sender}>", f"RCPT TO:{recipient}", "RCPT TO:<x@far.example>", "MESSAGE"]
     asyncio.run(play(server, peer, lines + with_a_greeting(at_last)))
+
+
+XCLIENTS: Final = tuple(turn for turn in TURNS if turn.startswith("XCLIENT"))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    PEERS.map(lambda peer: {**peer, "xclient": True}),
+    st.booleans(),
+    st.lists(st.sampled_from(TURNS), max_size=1),
+    st.sampled_from(XCLIENTS),
+    st.lists(st.sampled_from(TURNS), max_size=2),
+    st.sampled_from(SENDERS),
+)
+def test_nor_does_a_proxy_with_every_right_lend_one_to_its_clients(
+    peer: dict[str, Any], may_relay: bool, before: list[str], named: str, after: list[str], sender: str
+) -> None:
+    server: dict[str, Any] = {
+        "policy": {command_allowed.NAME: command_allowed.Settings(auth_on_mx=True)},
+        "trusted": list(NETWORKS),
+        "relay_networks": [f"{peer['ip']}/32"] if may_relay and "." in peer["ip"] else [],
+        "granted": [peer["ip"]] if peer["ip"] else [],
+    }
+    lines = [each for turn in (*before, named, *after) for each in with_a_greeting([turn])]
+    asyncio.run(play(server, peer, [*lines, *with_a_greeting([f"MAIL FROM:<{sender}>", "RCPT TO:<x@far.example>"])]))
