@@ -215,6 +215,14 @@ async def test_a_network_that_the_account_knows_stays_open_while_others_guess_at
     assert await tries(desk, ADA, PASSWORD) == RIGHT
 
 
+async def test_what_a_user_mistypes_at_home_is_no_attack_on_the_name() -> None:
+    desk = desk_with(spread=Quota(2, DAY))
+    assert await tries(desk, ADA, PASSWORD) == RIGHT
+    for _ in range(5):
+        assert await tries(desk, ADA) == WRONG
+    assert await tries(desk, ADA, PASSWORD, ip="203.0.113.7") == RIGHT
+
+
 async def test_a_known_user_is_not_locked_out_by_a_neighbour_nor_is_the_network_banned() -> None:
     desk = desk_with(per_prefix=Quota(3, 900.0))
     assert await tries(desk, ADA, PASSWORD, ip="192.0.2.9") == RIGHT
