@@ -341,10 +341,21 @@ def test_mail_finds_its_way_by_mx_over_a_dead_host_to_the_next(tmp_path: Path, m
             assert "first.example.com" in str(attempt["details"]["tried"])
             submit(server, "x@alone.example", message("by-address"))
             assert taken_with(mx_hosts, "by-address", server).recipients == ["x@alone.example"]
-            submit(server, "x@null.example", message("null-mx"))
-            assert "Status: 5.1.10" in report_about(server, "null-mx")
-            submit(server, "x@absent.example", message("no-domain"))
-            assert "Status: 5." in report_about(server, "no-domain")
+            assert "5.1.10" in refusal_of(server, "x@null.example", "null-mx")
+            assert refusal_of(server, "x@absent.example", "no-domain")
+
+
+def refusal_of(server: Server, recipient: str, subject: str) -> str:
+    """What ada hears of a message that cannot be delivered: at RCPT already, or in a report."""
+    with smtplib.SMTP(HOST, server.port("submission"), timeout=30) as client:
+        client.starttls(context=any_certificate())
+        client.login(ADA, SECRET)
+        client.mail(ADA)
+        code, text = client.rcpt(recipient)
+        if code >= 500:
+            return text.decode()
+        assert client.data(message(subject))[0] == 250
+    return report_about(server, subject)
 
 
 def test_an_mx_that_points_at_this_machine_gets_nothing(tmp_path: Path) -> None:
@@ -356,6 +367,5 @@ def test_an_mx_that_points_at_this_machine_gets_nothing(tmp_path: Path) -> None:
             resolvers = ["{resolver.address}"]
             """
         with Server(tmp_path, ("mx", "submission"), config=config) as server:
-            submit(server, "x@inward.example", message("inward"))
-            status = report_about(server, "inward")
-            assert "Status: 5.4.4" in status or "Status: 5.4.6" in status
+            told = refusal_of(server, "x@inward.example", "inward")
+            assert "5.4.4" in told or "5.4.6" in told

@@ -332,6 +332,8 @@ class Worker:
             ):
                 try:
                     await work()
+                except OSError as error:  # a full disk, say: for the operator, and no defect
+                    log.error("housekeeping failed", work=work.__name__, error=str(error))
                 except Exception:
                     log.exception("housekeeping failed", work=work.__name__)
 
