@@ -136,7 +136,7 @@ class Watching:
     def _record(self, event: Event) -> None:
         self._recorder.record(event)
         if event.kind == "alert":
-            log.warning("alert", what=event.details["what"], problem=event.details["problem"], id=event.id)
+            log.warning(event.details["what"], problem=event.details["problem"], id=event.id)
         elif event.details.get("what") == alerts.NOT_TOLD:
             log.error("alerts are not told", way=event.details["way"], error=event.details.get("note", ""))
 

@@ -69,7 +69,7 @@ class Courier:
         self._skips = skips
         self._waiting: dict[str, Alert] = {}
         self._told: dict[str, None] = {}  # also of alerts that come later: another worker's file was read first
-        self._more = 0
+        self._beyond: list[str] = []  # what one message cannot hold: it is counted in it
         self._next = 0.0
         self._failures = 0
 
@@ -88,7 +88,7 @@ class Courier:
         if not batch:
             return None
         try:
-            note = await self._tell(batch, self._more)
+            note = await self._tell(batch, len(self._beyond))
         except CannotTell as error:
             self._failures += 1
             if not error.is_final:
@@ -99,16 +99,15 @@ class Courier:
             event = self._event(TOLD, batch, note)
             self._failures = 0
         self._next = now + self._interval
-        self._more = 0
-        self._was_told([alert.id for alert in batch])
+        self._was_told([*(alert.id for alert in batch), *self._beyond])
+        self._beyond = []
         return event
 
     def _add(self, alert: Alert) -> None:
         if alert.id not in self._told and not self._skips(alert):
             self._waiting[alert.id] = alert
             if len(self._waiting) > MAX_WAITING:
-                del self._waiting[next(iter(self._waiting))]
-                self._more += 1
+                self._pass_over(next(iter(self._waiting)))
 
     def _was_told(self, ids: Iterable[Any]) -> None:
         for each in ids:
@@ -127,14 +126,18 @@ class Courier:
             return []
         batch = list(self._waiting.values())
         for alert in batch[MAX_AT_ONCE:]:
-            del self._waiting[alert.id]
-        self._more += len(batch[MAX_AT_ONCE:])
+            self._pass_over(alert.id)
         return batch[:MAX_AT_ONCE]
+
+    def _pass_over(self, alert_id: str) -> None:
+        del self._waiting[alert_id]
+        if len(self._beyond) < MAX_WAITING:
+            self._beyond.append(alert_id)
 
     def _event(self, what: str, batch: Sequence[Alert], note: str) -> Event:
         details: dict[str, Any] = {"what": what, "way": self.way}
         if batch:
-            details["alerts"] = [alert.id for alert in batch]
+            details["alerts"] = [*(alert.id for alert in batch), *self._beyond]
         if note:
             details["note"] = note
         return Event("server", details=details)
@@ -185,8 +188,8 @@ def _told(alert: Alert) -> list[str]:
     if rest:
         lines += _wrapped(pairs(rest))
     events = details.get("events")
-    about = [alert.id, *(str(each) for each in events[:MAX_NAMED])] if isinstance(events, list) else [alert.id]
-    lines += [f"    gatepost audit show {each}" for each in about[-MAX_NAMED:]]
+    about = [alert.id, *(events[:MAX_NAMED] if isinstance(events, list) else ())]
+    lines += [f"    gatepost audit show {shown(str(each))}" for each in about]
     return [*lines, ""]
 
 
