@@ -52,6 +52,10 @@ trusted    = ["127.0.0.0/8"]
 workers    = 2
 
 [domain."example.org"]
+
+# The demo's senders live in domains that no DNS has.
+[policy."sender.domain"]
+mode = "shadow"
 """ + "".join(
     f"""
 [[listen]]

@@ -25,6 +25,8 @@ data = "data"
 postmaster = "ada@example.org"
 workers = 2
 [domain."example.org"]
+[policy."sender.domain"]
+mode = "off"
 [[listen]]
 address = "127.0.0.1:0"
 service = "mx"

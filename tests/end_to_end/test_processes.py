@@ -63,7 +63,7 @@ def test_a_bad_configuration_is_told_line_by_line_and_changes_nothing(tmp_path: 
         (tmp_path / "gatepost.toml").write_text(CONFIG + '[relay]\nnetworks = ["0.0.0.0/0"]\nsmarthots = 1\n')
         reloaded = gatepost(tmp_path, "reload")
         assert reloaded.returncode == 1
-        assert f"gatepost: {tmp_path}/gatepost.toml:16: relay.networks: " in reloaded.stderr
+        assert f"gatepost: {tmp_path}/gatepost.toml:18: relay.networks: " in reloaded.stderr
         assert "did you mean smarthost?" in reloaded.stderr
         assert "The server goes on with the configuration that it had." in reloaded.stderr
         (tmp_path / "gatepost.toml").write_text(CONFIG.replace("hostname", "hostnam", 1))

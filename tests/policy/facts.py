@@ -7,6 +7,7 @@ from typing import Any
 from gatepost.mail.address import NULL_PATH, Path, parse_mailbox
 from gatepost.mail.units import parse_octet_quota, parse_quota
 from gatepost.policy.facts import (
+    AddressAnswer,
     ArrivalWaits,
     AttemptLevels,
     AuthFacts,
@@ -15,6 +16,7 @@ from gatepost.policy.facts import (
     CommandLevels,
     ConnectFacts,
     ConnectionCounts,
+    DomainDns,
     FromFacts,
     HarvestLevel,
     HeaderFacts,
@@ -35,6 +37,8 @@ NOTHING_PENDING = Pending()
 OWN_LIST = ListScope(True, domain=True)
 NOT_COUNTED = HarvestLevel(0, 0, counts=False)
 NO_WAIT = ArrivalWaits(0, 0)
+HAS_MX = DomainDns("example.net", "mx")
+NOT_ASKED = AddressAnswer("not asked", "there is nobody to ask")
 
 
 def path(text: str) -> Path:
@@ -102,6 +106,15 @@ def command(
     return CommandFacts(session=session(**peer), verb=verb, idle=idle, levels=levels, scope=scope)
 
 
+def dns(by: Any) -> DomainDns:
+    return DomainDns("far.example", by)
+
+
+def answer(says: Any) -> AddressAnswer:
+    """What a mail host said about an address."""
+    return AddressAnswer(says, "550 5.1.1 no such user at inner.example", "mx.far.example[192.0.2.25]:25")
+
+
 def harvest(unknown: float, known: float = 0, **changes: Any) -> HarvestLevel:
     return HarvestLevel(unknown, known, **changes)
 
@@ -115,6 +128,8 @@ def mail(
     ours: bool = False,
     spf: str = "",
     allowances: Any = (),
+    dns: Any = HAS_MX,
+    callout: AddressAnswer = NOT_ASKED,
     **peer: Any,
 ) -> MailFacts:
     return MailFacts(
@@ -123,6 +138,8 @@ def mail(
         sender_allowed=allowed,
         sender_is_ours=ours,
         spf=spf,
+        sender_dns=dns,
+        callout=callout,
         allowances=allowances,
         size=size,
         smtputf8=smtputf8,
@@ -145,6 +162,9 @@ def rcpt(
     recipient_levels: Any = (),
     rooms: Any = (),
     list_standing: Any = None,
+    dns: Any = HAS_MX,
+    probe: AddressAnswer = NOT_ASKED,
+    callout: AddressAnswer = NOT_ASKED,
     **peer: Any,
 ) -> RcptFacts:
     return RcptFacts(
@@ -163,6 +183,9 @@ def rcpt(
         recipient_levels=recipient_levels,
         rooms=rooms,
         list_standing=list_standing,
+        recipient_dns=dns,
+        probe=probe,
+        callout=callout,
     )
 
 
@@ -199,6 +222,7 @@ def message(
 ) -> MessageFacts:
     values: dict[str, Any] = {"octets": 2000, "header": header(), "from_": FromFacts(("ada@example.org",))}
     values["charged"] = Charged()
+    values["account_hold"] = None
     return MessageFacts(
         session=session(**(peer or {})),
         reverse_path=path(sender),

@@ -25,14 +25,17 @@ from gatepost.policy.checks import (
     helo_name,
     message_size,
     recipient_count,
+    recipient_exists,
     recipient_harvest,
     recipient_rate,
+    sender_callout,
     sender_local,
     sender_rate,
     tls_required,
 )
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import (
+    AccountHold,
     ArrivalWaits,
     Facts,
     FromFacts,
@@ -50,8 +53,10 @@ from gatepost.policy.verdict import Decision, Verdict
 
 LOGIN = {"service": "submission", "login": "ada@example.org", "tls_version": "TLSv1.3"}
 SUBMISSION = {"service": "submission"}
+HOLD = AccountHold("ada@example.org", "sudden rise", 1_764_000_000.0)
 SPARE = f.level("recipients", 0, "500/1h", spare=499)
 FULL = f.level("messages", 60, "60/1h", subject="recipient")
+CALLED = sender_callout.Settings(mode="enforce")
 OURS = Verdict("helo.name", Reply(550, "5.7.1", "That name is ours"), "called as we are", later=True)
 
 
@@ -72,6 +77,10 @@ def verdict_of(name: str, decision: Decision) -> str:
 
 
 ROWS: list[tuple[str, Stage, Facts, str]] = [
+    ("sender.held", Stage.MESSAGE, f.message(peer=LOGIN), ""),
+    ("sender.held", Stage.MESSAGE, f.message(peer=LOGIN, account_hold=HOLD), "hold 250 2.0.0"),
+    ("sender.held", Stage.MESSAGE, f.message(peer={**LOGIN, "service": "mx"}, account_hold=HOLD), "hold 250 2.0.0"),
+    ("sender.held", Stage.MESSAGE, f.message(peer=LOGIN, account_hold=Unavailable("no memory")), "defer 451 4.3.0"),
     ("client.access", Stage.CONNECT, f.connect(), ""),
     ("client.access", Stage.CONNECT, f.connect(access=Listing(denied="denied.cidr")), "reject 554 5.7.1"),
     ("client.access", Stage.CONNECT, f.connect(access=Listing(denied="denied.cidr"), trusted=True), "reject 554 5.7.1"),
@@ -160,6 +169,20 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("sender.syntax", Stage.MAIL, f.mail("jürgen@example.net"), "reject 553 5.6.7"),
     ("sender.syntax", Stage.MAIL, f.mail("jürgen@example.net", smtputf8=True), ""),
     ("sender.syntax", Stage.MAIL, f.MailFacts(session=f.session(), syntax=Reply(501, "5.1.7", "x")), "reject 501 5.1.7"),
+    ("sender.domain", Stage.MAIL, f.mail(), ""),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("address")), ""),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("literal")), ""),
+    ("sender.domain", Stage.MAIL, f.mail("ada@example.org", dns=f.dns("ours")), ""),
+    ("sender.domain", Stage.MAIL, f.mail("", dns=f.dns("null path")), ""),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("null mx")), "reject 550 5.7.27"),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("no name")), "reject 550 5.1.8"),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("no records")), "reject 550 5.1.8"),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("no name"), trusted=True), "reject 550 5.1.8"),
+    ("sender.domain", Stage.MAIL, f.mail(dns=Unavailable("x")), "defer 450 4.1.8"),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("no name"), network_may_relay=True), ""),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("no name"), **LOGIN), ""),
+    ("sender.domain", Stage.MAIL, f.mail(dns=f.dns("no name"), service="lmtp"), ""),
+    ("sender.callout", Stage.MAIL, f.mail(callout=f.answer("no")), ""),
     ("sender.login", Stage.MAIL, f.mail(allowed=False, **LOGIN), "reject 553 5.7.1"),
     ("sender.login", Stage.MAIL, f.mail(allowed=True, **LOGIN), ""),
     ("sender.login", Stage.MAIL, f.mail("", allowed=False, **LOGIN), ""),
@@ -218,6 +241,18 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("relay", Stage.RCPT, f.rcpt("x@far.example", "foreign", service="lmtp", network_may_relay=True), "reject 550 5.7.1"),
     ("relay", Stage.RCPT, f.rcpt("x@inner.example", "relay"), ""),
     ("relay", Stage.RCPT, f.rcpt(resolution=Unavailable("x")), "defer 451 4.3.0"),
+    ("recipient.domain", Stage.RCPT, f.rcpt("x@far.example", "foreign", **LOGIN), ""),
+    ("recipient.domain", Stage.RCPT, f.rcpt("x@far.example", "foreign", dns=f.dns("address"), **LOGIN), ""),
+    ("recipient.domain", Stage.RCPT, f.rcpt("x@far.example", "foreign", dns=f.dns("no name"), **LOGIN), "reject 550 5.1.2"),
+    ("recipient.domain", Stage.RCPT, f.rcpt("x@far.example", "foreign", dns=f.dns("no records"), **LOGIN), "reject 550 5.1.2"),
+    ("recipient.domain", Stage.RCPT, f.rcpt("x@far.example", "foreign", dns=f.dns("null mx"), **LOGIN), "reject 556 5.1.10"),
+    ("recipient.domain", Stage.RCPT, f.rcpt("x@far.example", "foreign", dns=Unavailable("x"), **LOGIN), ""),
+    ("recipient.domain", Stage.RCPT, f.rcpt("x@far.example", "foreign", dns=f.dns("no name"), network_may_relay=True), ""),
+    ("recipient.exists", Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("yes")), ""),
+    ("recipient.exists", Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("no")), "reject 550 5.1.1"),
+    ("recipient.exists", Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("no"), **LOGIN), "reject 550 5.1.1"),
+    ("recipient.exists", Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("unknown")), ""),
+    ("recipient.exists", Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("not asked")), ""),
     ("recipient.exists", Stage.RCPT, f.rcpt("nobody@example.org", "unknown"), "reject 550 5.1.1"),
     ("recipient.exists", Stage.RCPT, f.rcpt("nobody@example.org", "unknown", **LOGIN), "reject 550 5.1.1"),
     ("recipient.exists", Stage.RCPT, f.rcpt("list@example.org", "list"), ""),
@@ -326,6 +361,18 @@ SETTINGS: list[tuple[str, CheckSettings, Stage, Facts, str]] = [
     ("expn.scope", expn_scope.Settings(see=("anyone",)), Stage.COMMAND, f.command("EXPN", scope=ListScope(True), network_may_relay=True), ""),
     ("sender.local", sender_local.Settings(networks=("192.0.2.0/24",)), Stage.MAIL, f.mail("ada@example.org", ours=True), ""),
     ("sender.local", sender_local.Settings(networks=("198.51.100.0/24",)), Stage.MAIL, f.mail("ada@example.org", ours=True), "reject 550 5.7.1"),
+    ("sender.callout", CALLED, Stage.RCPT, f.rcpt(callout=f.answer("yes")), ""),
+    ("sender.callout", CALLED, Stage.RCPT, f.rcpt(callout=f.answer("no")), "reject 550 5.1.7"),
+    ("sender.callout", CALLED, Stage.MAIL, f.mail(callout=f.answer("no")), "reject 550 5.1.7"),
+    ("sender.callout", CALLED, Stage.RCPT, f.rcpt(callout=f.answer("unknown")), ""),
+    ("sender.callout", CALLED, Stage.RCPT, f.rcpt(callout=f.answer("not asked")), ""),
+    ("sender.callout", CALLED, Stage.RCPT, f.rcpt(callout=f.answer("no"), network_may_relay=True), ""),
+    ("sender.callout", CALLED, Stage.RCPT, f.rcpt("x@example.org", "unknown", callout=f.answer("no")), ""),
+    ("sender.callout", sender_callout.Settings(mode="shadow"), Stage.RCPT, f.rcpt(callout=f.answer("no")), "shadow reject"),
+    ("sender.callout", sender_callout.Settings(mode="enforce", unknown="defer"), Stage.RCPT, f.rcpt(callout=f.answer("unknown")), "defer 450 4.1.7"),
+    ("sender.callout", sender_callout.Settings(mode="enforce", unknown="defer"), Stage.RCPT, f.rcpt(callout=f.answer("not asked")), ""),
+    ("recipient.exists", recipient_exists.Settings(unknown="defer"), Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("unknown")), "defer 450 4.1.1"),
+    ("recipient.exists", recipient_exists.Settings(unknown="defer"), Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("not asked")), ""),
     ("recipient.harvest", recipient_harvest.Settings(free=0), Stage.RCPT, f.rcpt("x@example.org", "unknown", harvest=f.harvest(1)), "slow"),
     ("recipient.harvest", recipient_harvest.Settings(share=90), Stage.RCPT, f.rcpt("x@example.org", "unknown", harvest=f.harvest(31, 10, is_full=True)), "slow"),
     ("message.size", message_size.Settings(limit=1000), Stage.MESSAGE, f.message(octets=1001), "reject 552 5.3.4"),

@@ -227,7 +227,7 @@ class Desk:
         self.executor = ThreadPoolExecutor(1)
         rules = Policy((*CHECKS, *checks), policy)
         ids = CountingIds()
-        self.resolver = MemoryResolver()
+        self.resolver = MemoryResolver(every_domain_has_mx=True)
         self.alerts: list[tuple[str, str]] = []
         self.door = Door(
             rules,
@@ -261,6 +261,7 @@ class Desk:
             gateways=self.door.gateways,
             floods=self.door.floods,
             grants=self.grants,
+            resolver=self.resolver,
         )
         self.parts = IntakeParts(
             gate=gate,

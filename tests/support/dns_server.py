@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from typing import Self
 
@@ -246,6 +246,23 @@ class DnsServer:
             pass
         finally:
             writer.close()
+
+
+_ELSEWHERE: list[tuple[DnsServer, AbstractContextManager[DnsServer]]] = []
+
+
+def resolver_for_everybody() -> str:
+    """The address of a DNS, one in each test process, in which the domains of tests have a mail host whose address
+    cannot be had now: what they send is taken, and mail for them waits."""
+    if not _ELSEWHERE:
+        host, records = "mx.elsewhere.test", {"MX": ["10 mx.elsewhere.test."]}
+        names = ("example.net", "example.com", "example.org", "example")
+        server = DnsServer({name: records for top in names for name in (top, f"*.{top}")})
+        server.behave(Behaviour.SERVFAIL, host)
+        serving = server.in_thread()
+        serving.__enter__()  # for as long as the process lives
+        _ELSEWHERE.append((server, serving))
+    return _ELSEWHERE[0][0].address
 
 
 class _Datagrams(asyncio.DatagramProtocol):

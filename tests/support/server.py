@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from tests.support.desk import PASSWORD, standard_accounts
+from tests.support.dns_server import resolver_for_everybody
 
 from gatepost.accounts.model import Found
 from gatepost.store.data_folder import prepare
@@ -96,6 +97,8 @@ class Server:
         text = f'hostname = "{HOSTNAME}"\ndata = "{self.data}"\nworkers = {workers}\npostmaster = "{ADA}"\n{top}\n'
         for service, port in self.ports.items():
             text += f'[[listen]]\naddress = "{HOST}:{port}"\nservice = "{service}"\n{(listen or {}).get(service, "")}\n'
+        if "[dns]" not in config:
+            config += f'[dns]\nresolvers = ["{resolver_for_everybody()}"]\n'
         self.file.write_text(text + config)
         store = SqliteAccounts(prepare(self.data).accounts)
         for item in standard_accounts() if accounts is None else accounts:

@@ -12,6 +12,7 @@ from gatepost.delivery.next_hop import NextHop, Timeouts
 from gatepost.delivery.notices import Notices
 from gatepost.delivery.outbound import OutboundSession
 from gatepost.delivery.pool import Pool, PoolSettings
+from gatepost.delivery.probe import HostClient
 from gatepost.delivery.remote import RemoteDelivery
 from gatepost.delivery.routing import Router
 from gatepost.delivery.settings import DeliverySettings
@@ -70,4 +71,13 @@ def assemble(
         Settler(hostname, spool, notices, recorder, clock, settings.schedule),
         pool,
         clock,
+    )
+
+
+def assemble_hosts(
+    settings: DeliverySettings, resolver: Resolver, connector: Connector, clock: Clock, draw: Callable[[], float]
+) -> HostClient:
+    """Who asks other hosts what they would take (`gate.asking.MailHosts`)."""
+    return HostClient(
+        Router(settings, resolver, draw), connector, settings.hostname, clock, draw, source=settings.source
     )

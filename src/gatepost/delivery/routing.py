@@ -40,10 +40,11 @@ class Router:
         self._resolver = resolver
         self._draw = draw
 
-    async def find(self, key: str) -> Candidates | NoRoute:
+    async def find(self, key: str, *, smarthost: bool = True) -> Candidates | NoRoute:
         """The candidates for a destination that is not "local", or why there are none.
 
         `[route]` comes first, then `relay_to`, the smarthost, an address literal, MX, and the domain's own address.
+        smarthost: False passes it by, for who wants to ask the domain's own hosts.
         """
         domain = domain_of(key)
         settings = self._settings
@@ -51,7 +52,7 @@ class Router:
             return await self._chosen(route.to, route.tls, "route")
         if (relay_to := settings.relay_to.get(domain)) is not None:
             return await self._chosen(relay_to, "may", "relay_to")
-        if settings.smarthost is not None:
+        if smarthost and settings.smarthost is not None:
             return await self._to_smarthost(settings.smarthost)
         if domain.startswith("["):
             return self._literal(domain)

@@ -15,11 +15,15 @@ from gatepost.gate import (
     gather_authors,
     gather_client,
     gather_commands,
+    gather_dns,
     gather_harvest,
     gather_rates,
     gather_recipient,
 )
+from gatepost.gate.callouts import callout
+from gatepost.gate.holds import account_hold
 from gatepost.gate.later import is_later, then
+from gatepost.gate.probes import probe
 from gatepost.policy.facts import MailFacts, RcptFacts, Unavailable
 from gatepost.standing.port import StandingError
 
@@ -92,9 +96,14 @@ GATHERERS: Final[Mapping[str, Callable[[Any, Any], Gathered]]] = {
     "rooms": gather_recipient.rooms,
     "list_standing": gather_recipient.list_standing,
     "charged": gather_rates.charged,
+    "account_hold": account_hold,
     "levels": gather_commands.command_levels,
     "scope": gather_commands.list_scope,
     "harvest": gather_harvest.harvest,
+    "sender_dns": gather_dns.sender_dns,
+    "recipient_dns": gather_dns.recipient_dns,
+    "probe": probe,
+    "callout": callout,
     "sender_is_ours": gather_authors.sender_is_ours,
     "from_": gather_authors.from_,
 }

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+from msgspec import UNSET
+
 from gatepost.accounts.addresses import key_of, without_detail
-from gatepost.gate.later import had
+from gatepost.gate.later import had, then
+from gatepost.gate.probes import probe
 from gatepost.mail.address import AddressError
 from gatepost.mail.network import holder_of
 from gatepost.policy.checks import recipient_harvest
-from gatepost.policy.facts import HarvestLevel, RcptFacts, Unavailable
+from gatepost.policy.facts import AddressAnswer, HarvestLevel, RcptFacts, Unavailable
 from gatepost.standing.port import Charge, Level, Operation, Peek, Rate, Result
 
 if TYPE_CHECKING:
@@ -29,8 +33,12 @@ def harvest(session: GateSession, facts: RcptFacts) -> Any:
     assert isinstance(settings, recipient_harvest.Settings)
     if isinstance(facts.resolution, Unavailable):
         return NOT_COUNTED  # it is deferred; nothing is known about it
+    if facts.resolution == "relay" and facts.probe is UNSET:
+        asked = probe(session, facts)  # remembered: `recipient.exists` finds it there
+        return then(asked, lambda answer: harvest(session, msgspec.structs.replace(facts, probe=answer)))
     decoy = bool(settings.decoys) and is_decoy(facts, settings.decoys)
-    if facts.resolution != "unknown" and not decoy:
+    is_unknown = facts.resolution == "unknown" or (isinstance(facts.probe, AddressAnswer) and facts.probe.says == "no")
+    if not is_unknown and not decoy:
         if facts.is_ours and not session.only_asks:
             session.known_recipients += 1
         return NOT_COUNTED

@@ -10,13 +10,16 @@ from gatepost.accounts.authentication import Authenticator
 from gatepost.accounts.directory import Directory
 from gatepost.audit.event import Recorder
 from gatepost.gate.access import AccessTables
+from gatepost.gate.callouts import Callouts
 from gatepost.gate.flood import Floods
 from gatepost.gate.gateway import Gateways
 from gatepost.gate.grants import Grants
+from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.engine import Policy
 from gatepost.ports.clock import Clock, Ids
+from gatepost.ports.resolver import Resolver
 from gatepost.standing.port import StandingStore
 
 
@@ -38,6 +41,8 @@ class GateParts:
     room: of maildrops that have a quota; None where there are none. release_held: lets go what is held of an account
     for its limits and came from a network (a /24 or /64), and tells the entries' IDs.
     grants: of POP-before-SMTP; None where there are none.
+    resolver: None where domains are not looked up. is_routed: whether a person, not the DNS, says where mail for a
+    domain of others goes. probes, callouts: None where no other host is asked.
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
 
@@ -59,3 +64,7 @@ class GateParts:
     grants: Grants | None = None
     room: MaildropRoom | None = None
     release_held: Callable[[str, str], Awaitable[list[str]]] | None = None
+    resolver: Resolver | None = None
+    is_routed: Callable[[str], bool] = lambda _: False
+    probes: Probes | None = None
+    callouts: Callouts | None = None

@@ -229,6 +229,26 @@ class Room(msgspec.Struct, frozen=True):
     quota: int
 
 
+class DomainDns(msgspec.Struct, frozen=True):
+    """How a domain takes mail. by: "mx", "address" (no MX, but A or AAAA); "literal", "ours" (we take it, or are told
+    where it goes) and "null path" (no domain), with nothing to look up; "null mx" (it says that it takes none, RFC
+    7505), "no name" and "no records": it takes none.
+    """
+
+    domain: str
+    by: Literal["mx", "address", "literal", "ours", "null path", "null mx", "no name", "no records"]
+
+
+class AddressAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a mail host says about an address. "unknown": it was asked and does not tell, or cannot be reached;
+    "not asked": why nobody asked. host: who was asked. at: seconds since 1970 of the answer, 0 for none."""
+
+    says: Literal["yes", "no", "unknown", "not asked"]
+    why: str
+    host: str = ""
+    at: float = 0.0
+
+
 class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
     """MAIL. syntax: the ready refusal of a malformed command. sender_allowed: whether the account may use this
     reverse-path. sender_is_ours: its domain is one of ours. spf: the result of RFC 7208, "" while nobody has looked."""
@@ -241,6 +261,8 @@ class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
     sender_allowed: bool | Unavailable | UnsetType = UNSET
     sender_is_ours: bool | UnsetType = UNSET
     spf: str = ""
+    sender_dns: DomainDns | Unavailable | UnsetType = UNSET
+    callout: AddressAnswer | UnsetType = UNSET
     allowances: tuple[LimitLevel, ...] | Unavailable | UnsetType = UNSET
 
 
@@ -279,6 +301,10 @@ class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
     carried: tuple[Verdict, ...] = ()
     resolution: str | Unavailable | UnsetType = UNSET
     harvest: HarvestLevel | Unavailable | UnsetType = UNSET
+    # The recipient's domain; what the next hop says of the recipient; what the sender's mail host says of the sender.
+    recipient_dns: DomainDns | Unavailable | UnsetType = UNSET
+    probe: AddressAnswer | UnsetType = UNSET
+    callout: AddressAnswer | UnsetType = UNSET
     # Announced; what MAIL found of the sender's limits; the subjects to which this recipient is new; what this
     # recipient may get; the maildrops behind it that have a quota; the list that it is.
     size: int | None = None
@@ -322,6 +348,17 @@ class FromFacts(msgspec.Struct, frozen=True):
     defect: str = ""
 
 
+class AccountHold(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An account that is held. since: seconds since 1970. event: of what caused it. by: the person, "" for a
+    detector."""
+
+    account: str
+    reason: str
+    since: float
+    event: str = ""
+    by: str = ""
+
+
 class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The content, when all of it has come. defects: of the framing ("bare-lf", "bare-cr", "nul")."""
 
@@ -340,6 +377,7 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     new: dict[str, int] = {}
     recipient_limits: tuple[Limit, ...] = ()
     charged: Charged | Unavailable | UnsetType = UNSET
+    account_hold: AccountHold | Unavailable | None | UnsetType = UNSET
 
 
 Facts = ConnectFacts | HeloFacts | AuthFacts | CommandFacts | MailFacts | RcptFacts | MessageFacts
