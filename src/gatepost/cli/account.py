@@ -90,11 +90,14 @@ def list_accounts(
 def show(address: Address, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """One account: its app passwords, the aliases that name it, and what it may still send."""
     from gatepost.cli.allowance import held_messages, in_lines, left
+    from gatepost.cli.holding import hold_on
 
     with accounts() as (settings, store, _directory):
         account = _existing(store, address)
         limits = left(settings, account.address)
         found = {**_shown(account), "aliases": store.naming(account.address)}
+        if hold := hold_on(settings, account.address):
+            found["on_hold"] = hold
         held = held_messages(settings, account.address)
         if given.as_json:
             output.thing({**found, "limits": limits, "held_messages": held})
@@ -133,6 +136,41 @@ def remove(address: Address, config: ConfigFile = None, as_json: AsJson = False)
             output.note(f'{", ".join(naming)} still leads to {account.address}; "gatepost alias remove" changes that')
         maildrops = settings.data / "maildrops"
         output.done(f"{account.address} is removed; its mail is still below {maildrops}.", address=account.address)
+
+
+@app.command("hold")
+def hold(
+    address: Address,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it is kept and recorded.")],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep what an account sends in the queue, unless it comes from where the account is at home."""
+    from gatepost.cli.holding import lay_hold
+
+    if not why.strip():
+        raise CommandError("--why: the reason is empty; say in a few words why, for whoever reads it next", USAGE)
+    with accounts() as (settings, store, _):
+        account = _existing(store, address)
+        if not lay_hold(settings, account.address, why.strip()):
+            raise CommandError(f'{account.address} is held already; "gatepost account show" tells why')
+        output.done(f'{account.address} is held; "gatepost account release {account.address}" ends it.',
+                    address=account.address)  # fmt: skip
+
+
+@app.command("release")
+def release(address: Address, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """End the hold on an account, and let go what it froze in the queue."""
+    from gatepost.cli.holding import lift_hold
+
+    with accounts() as (settings, store, _):
+        account = _existing(store, address)
+        messages = lift_hold(settings, account.address)
+        if messages is None:
+            raise CommandError(f'{account.address} is not held; "gatepost queue list --state held" shows what is')
+        count = f"{len(messages)} messages of it are" if len(messages) != 1 else "1 message of it is"
+        output.done(f"{account.address} is not held any more; {count} on the way.",
+                    address=account.address, messages=messages)  # fmt: skip
 
 
 # --- app passwords -------------------------------------------------------------------------------------------------

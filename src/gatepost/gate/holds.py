@@ -61,14 +61,19 @@ class Holds:
 
     async def find(self, account: str) -> AccountHold | None:
         """The hold on the account, None for none."""
-        value: Any = self._standing.recall("good", hold_key(account), self._clock.unix())
-        packed: bytes | None = await value if is_later(value) else value
-        return None if packed is None else _decode(packed)
+        return await find_hold(self._standing, account, self._clock.unix())
 
     def _record(self, what: str, account: str, details: dict[str, str]) -> None:
         told = {name: value for name, value in details.items() if value}
         event = Event("ban", id=self._ids.new(), login=account, details={"what": what, "account": account, **told})
         self._recorder.record(event)
+
+
+async def find_hold(standing: StandingStore, account: str, now: float) -> AccountHold | None:
+    """The hold on an account, None for none. Raises StandingError."""
+    value: Any = standing.recall("good", hold_key(account), now)
+    packed: bytes | None = await value if is_later(value) else value
+    return None if packed is None else _decode(packed)
 
 
 def account_hold(session: GateSession, facts: MessageFacts) -> Any:
