@@ -28,6 +28,7 @@ from gatepost.config.texts import (
     Switch,
     choice,
     counted,
+    read_duration,
     read_octet_rate,
     read_text,
 )
@@ -47,6 +48,11 @@ def _read_who(value: object) -> str:
         return choice(WHO)(value)  # which says what is allowed
 
 
+def _read_duration_or_none(value: object) -> float:
+    """Seconds, 0.0 for none."""
+    return 0.0 if value == "0s" else read_duration(value)
+
+
 def _read_address(value: object) -> str:
     """An address as a key."""
     return key_of(read_mailbox(value))
@@ -54,6 +60,7 @@ def _read_address(value: object) -> str:
 
 _UNITS: Final[Mapping[str, Any]] = {
     "duration": DurationText,
+    "duration or none": Annotated[float, PlainValidator(_read_duration_or_none)],
     "size": SizeText,
     "network": NetworkText,
     "access": AccessText,

@@ -12,6 +12,8 @@ import msgspec
 
 Duration = Annotated[float, "duration"]
 """Seconds; written "30s", "5m", "2h", "7d"."""
+DurationOrNone = Annotated[float, "duration or none"]
+"""Seconds; written as above, or "0s" for none."""
 Octets = Annotated[int, "size"]
 """Octets; written "50MB" (10^6), "50MiB", or a plain number."""
 NetworkText = Annotated[str, "network"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatepost.mail.reply import Reply
-from gatepost.mail.units import Duration, Quota
+from gatepost.mail.units import DurationOrNone, Quota
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.facts import SERVICES, AttemptLevels, AuthFacts, Stage, Unavailable
 from gatepost.policy.verdict import Verdict
@@ -23,8 +23,8 @@ class Settings(CheckSettings, frozen=True, kw_only=True):
     names: Quota = Quota(20, 86400.0)
     spread: Quota = Quota(100, 86400.0)
     per_session: int = 3
-    delay: Duration = 5.0
-    ban: Duration = 3600.0
+    delay: DurationOrNone = 5.0
+    ban: DurationOrNone = 3600.0
 
 
 def decide(facts: AuthFacts, settings: Settings) -> Verdict | None:

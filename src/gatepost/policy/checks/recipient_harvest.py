@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import msgspec
 
 from gatepost.mail.reply import Reply
-from gatepost.mail.units import AddressText, Duration, Quota, show_quota
+from gatepost.mail.units import AddressText, DurationOrNone, Quota, show_quota
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.facts import SMTP_SERVICES, HarvestLevel, RcptFacts, Stage
 from gatepost.policy.verdict import Verdict
@@ -25,12 +25,12 @@ class Settings(CheckSettings, frozen=True, kw_only=True):
 
     limit: Quota = Quota(30, 3600.0)
     free: int = 5
-    wait: Duration = 2.0
-    longest_wait: Duration = 20.0
+    wait: DurationOrNone = 2.0
+    longest_wait: DurationOrNone = 20.0
     share: Annotated[int, msgspec.Meta(ge=1)] = 50
     decoys: tuple[AddressText, ...] = ()
     decoy_cost: int = 15
-    ban: Duration = 3600.0
+    ban: DurationOrNone = 3600.0
 
 
 def decide(facts: RcptFacts, settings: Settings) -> Verdict | None:
