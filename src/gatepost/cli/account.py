@@ -102,6 +102,8 @@ def show(address: Address, config: ConfigFile = None, as_json: AsJson = False) -
         if given.as_json:
             output.thing({**found, "limits": limits, "held_messages": held})
             return
+        if hold:
+            found["on_hold"] = f"since {hold['since']}, by {hold['by']}: {hold['reason']}"
         output.thing({**found, **in_lines(limits), **({"held_messages": held} if held else {})})
         if held:
             output.note(f'the held messages of {account.address} are in "gatepost queue list --state held"; '
