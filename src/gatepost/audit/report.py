@@ -25,6 +25,7 @@ MAX_PARTIES: Final = 50_000  # that are counted at once
 MAX_NAMES: Final = 1000  # different ones that are told apart, of one party
 MAX_SLOTS: Final = 60  # columns of a plot
 SLOTS: Final = (300.0, 600.0, 1800.0, 3600.0, 3 * 3600.0, 6 * 3600.0, 12 * 3600.0, 86400.0, 7 * 86400.0)
+MAX_GRANTS: Final = 200
 MAX_TOLD: Final = 20  # alerts, bans and acts, the latest
 PLOTTED: Final = ("sessions", "messages", "refusals", "failed logins")
 STEP: Final = 20_000  # lines between two signs of life
@@ -95,17 +96,14 @@ class AbuserRow(msgspec.Struct):
 
 
 class GrantRow(msgspec.Struct):
-    """A device that sends without a login of its own, by a POP-before-SMTP grant."""
+    """A device that sends without a login of its own. grants: that were made; messages: that they let through; last:
+    when one was."""
 
     account: str
     network: str
     grants: int = 0
     messages: int = 0
     last: str = ""
-
-    @property
-    def weight(self) -> int:
-        return self.grants + self.messages
 
 
 class Told(msgspec.Struct):
@@ -309,22 +307,20 @@ class Counting:
 
     def _grant(self, line: Line) -> None:
         told = line.told()
-        account = line.login or str(told.get("account", ""))
-        network = line.holder or str(told.get("network", ""))
-        if told.get("what") == "refused" or not account:
-            self._totals["grants refused"] += told.get("what") == "refused"
+        what, network = told.get("what"), str(told.get("address", line.holder))
+        self._totals[f"grants {what}"] += 1
+        if what not in ("made", "prolonged", "used") or not line.login:
             return
-        row = self._grants.get((account, network))
+        row = self._grants.get((line.login, network))
         if row is None:
             if len(self._grants) >= MAX_PARTIES:
                 return
-            row = self._grants[account, network] = GrantRow(account, network)
-        if told.get("what") == "used":
+            row = self._grants[line.login, network] = GrantRow(line.login, network)
+        if what == "used":
             row.messages += 1
             row.last = max(row.last, line.time)
-        elif told.get("what") == "made":
+        elif what == "made":
             row.grants += 1
-            row.last = max(row.last, line.time)
 
     def _tell(self, line: Line) -> None:
         told = line.told()
@@ -410,7 +406,7 @@ class Counting:
                      for row in failing],
             harvesters=_abusers(self._harvesters.top()),
             relays=_abusers(self._relays.top()),
-            grants=[_plain(row) for row in sorted(self._grants.values(), key=lambda row: row.last, reverse=True)[:100]],
+            grants=[_plain(row) for row in self._top_grants()],
             alerts=self._latest("alert"),
             bans=self._latest("ban"),
             acts=self._latest("admin"),
@@ -418,6 +414,11 @@ class Counting:
 
     def _top_checks(self) -> Sequence[CheckRow]:
         return sorted(self._checks.values(), key=lambda row: (row.rejected + row.deferred, row.shadow), reverse=True)
+
+    def _top_grants(self) -> Sequence[GrantRow]:
+        """Those that were used, the latest first; a program that only reads mail depends on no grant."""
+        used = [row for row in self._grants.values() if row.messages]
+        return sorted(used, key=lambda row: row.last, reverse=True)[:MAX_GRANTS]
 
     def _account(self, row: AccountRow) -> dict[str, Any]:
         return {**_plain(row), "networks": len(row.networks), "plot": self._columns(row.plot)}
