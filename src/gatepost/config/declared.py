@@ -45,6 +45,8 @@ def _read_who(value: object) -> str:
     try:
         return read_network(value)
     except Wrong:
+        if isinstance(value, str) and any(sign in value for sign in ".:/"):
+            raise  # it was meant as a network
         return choice(WHO)(value)  # which says what is allowed
 
 

@@ -27,7 +27,7 @@ class Settings(CheckSettings, frozen=True, kw_only=True):
     free: int = 5
     wait: DurationOrNone = 2.0
     longest_wait: DurationOrNone = 20.0
-    share: Annotated[int, msgspec.Meta(ge=1)] = 50
+    share: Annotated[int, msgspec.Meta(ge=1, le=100)] = 50
     decoys: tuple[AddressText, ...] = ()
     decoy_cost: int = 15
     ban: DurationOrNone = 3600.0
