@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from tests.support.desk import Desk, FakeTimer, FakeWire
 from tests.support.memory_maildrops import MemoryMaildrops
 
@@ -16,7 +17,7 @@ from gatepost.maildrop.port import MaildropStore
 from gatepost.pickup.parts import PickupParts
 from gatepost.pickup.session import Pop3Session
 from gatepost.pickup.settings import PickupSettings
-from gatepost.ports.wire import Peer, PeerTls
+from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
 
 ADA = "ada@example.org"
 TLS = PeerTls("TLSv1.3", "TLS_AES_256_GCM_SHA384", b"end point")
@@ -69,9 +70,17 @@ class Counter:
         return self.desk.parts.gate
 
     def connect(
-        self, service: str = "pop3", ip: str = "192.0.2.7", *, tls: bool = False, certificate: bool = True
+        self,
+        service: str = "pop3",
+        ip: str = "192.0.2.7",
+        *,
+        tls: bool = False,
+        certificate: bool = True,
+        shows: PeerCertificate | None = None,
     ) -> Client:
-        wire = SlowWire(Peer(ip, 40112, service), self.desk.clock, TLS if tls else None, certificate)
+        """shows: the client certificate; the connection has TLS then."""
+        state = msgspec.structs.replace(TLS, certificate=shows) if tls or shows is not None else None
+        wire = SlowWire(Peer(ip, 40112, service), self.desk.clock, state, certificate)
         client = Client(Pop3Session(wire, self.parts), wire)
         client.session.connection_made()
         return client
@@ -99,11 +108,11 @@ class Client:
         """Send a line; the reply's lines joined by a newline."""
         return "\n".join(await self.say(text))
 
-    async def start_tls(self) -> None:
-        """The handshake that STLS asked for succeeds."""
+    async def start_tls(self, shows: PeerCertificate | None = None) -> None:
+        """The handshake that STLS asked for succeeds. shows: the client certificate."""
         assert self.wire.is_upgrading
         self.wire.is_upgrading = False
-        self.wire.tls = TLS
+        self.wire.tls = msgspec.structs.replace(TLS, certificate=shows)
         self.session.tls_started()
 
     def hang_up(self, reason: str = "") -> None:
