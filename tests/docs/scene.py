@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tests.support.clock import HandClock
 
 from gatepost.accounts.model import Account
@@ -17,7 +19,9 @@ from gatepost.mail.envelope import Envelope, Recipient
 from gatepost.mail.ids import make_id
 from gatepost.spool.model import Hold, NewEntry, Settlement, State
 from gatepost.spool.settings import SpoolSettings
+from gatepost.standing.grants import Grant, Held
 from gatepost.store.data_folder import prepare
+from gatepost.store.lmdb.standing import LmdbStanding
 from gatepost.store.sqlite.accounts import SqliteAccounts
 from gatepost.store.sqlite.spool import SqliteSpool
 
@@ -51,6 +55,10 @@ service = "pop3s"
 [domain."example.org"]
 [domain."example.net"]
 relay_to = "smtp://10.0.0.5:25"
+
+[relay.pop_before_smtp]
+enabled  = true
+networks = ["192.0.2.0/24"]
 """
 
 
@@ -64,6 +72,7 @@ def build(folder: Path) -> Path:
         store.put(Account(f"{name}@example.org", created=TEN - 86400))
     store.close()
     asyncio.run(_fill_spool(folder / "data"))
+    asyncio.run(_fill_standing(data.standing))
     _fill_record(data.audit)
     os.environ.pop("GATEPOST_CONFIG", None)
     return file
@@ -95,6 +104,15 @@ async def _fill_spool(data: Path) -> None:
     )  # fmt: skip
     await spool.add(entry, content)
     await spool.close()
+
+
+async def _fill_standing(folder: Path) -> None:
+    """A grant that still counts: commands look at the true time."""
+    standing = LmdbStanding(folder)
+    now = time.time()
+    grant = Grant("bob@example.org", f"{PREFIX}GRANTED000000000", now - 300, now + 1500, "pop3s")
+    await standing.remember("grant", "192.0.2.44", msgspec.json.encode(Held((grant,))), now + 86400)
+    standing.close()
 
 
 class _Ids:

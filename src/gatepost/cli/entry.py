@@ -28,6 +28,7 @@ NOUNS: Final = {
     "list": "mailing_list",
     "queue": "queue",
     "quarantine": "quarantine",
+    "grant": "grant",
     "ban": "ban",
     "audit": "audit",
     "policy": "policy",

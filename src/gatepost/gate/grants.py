@@ -63,12 +63,13 @@ class Grants:
         settings: GrantSettings,
         standing: StandingStore,
         directory: Directory,
-        recorder: Recorder,
+        recorder: Recorder | None,
         clock: Clock,
         ids: Ids,
         is_gateway: Callable[[str], Any] = lambda _: False,
     ) -> None:
-        """is_gateway: whether an address is a proxy's or gateway's in front of us; at once or as an awaitable."""
+        """recorder: None where grants are only looked at. is_gateway: whether an address is that of a proxy or gateway
+        in front of us; at once or as an awaitable."""
         self.settings = settings
         self._networks = NetworkSet(settings.networks)
         self._standing = standing
@@ -132,7 +133,7 @@ class Grants:
         self._record_ends(holder, outcome.ended)
         if outcome.grant is None:
             details = {"what": "refused", "address": holder, "why": outcome.refused, "by": by}
-            self._recorder.record(event_of(id=self._ids.new(), details=details))
+            self._record(event_of(id=self._ids.new(), details=details))
             return outcome
         try:
             self._record_made(holder, outcome.grant, event_of, is_new=outcome.is_new)
@@ -147,7 +148,7 @@ class Grants:
             details["app_password"] = grant.credential
         if not is_new:
             details["grant"] = grant.id
-        self._recorder.record(event_of(id=grant.id if is_new else self._ids.new(), details=details))
+        self._record(event_of(id=grant.id if is_new else self._ids.new(), details=details))
 
     # --- ending --------------------------------------------------------------------------------------------------
 
@@ -206,7 +207,11 @@ class Grants:
             if by:
                 details["by"] = by
             event = Event("grant", id=self._ids.new(), login=each.grant.account, details=details)
-            self._recorder.record(event)
+            self._record(event)
+
+    def _record(self, event: Event) -> None:
+        assert self._recorder is not None  # whoever changes something has one
+        self._recorder.record(event)
 
     # --- the fact ------------------------------------------------------------------------------------------------
 
