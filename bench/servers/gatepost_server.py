@@ -1,0 +1,122 @@
+"""Gatepost in its default configuration, and a second one with its optional checks off, so that their price is seen.
+
+Nobody is `trusted`, so the load is a stranger's and every check runs as for one. Only the numbers of the limits are
+lifted: a single client that sends thousands of messages a second is what they are there to stop.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from bench.processes import end, wait_until
+from bench.servers.server import HOST, LOCAL, PASSWORD, Place, Purpose, Server
+from gatepost import __version__
+from gatepost.policy.registry import CHECKS
+
+MANY = 1_000_000_000
+LIFTED = f"""
+[policy."client.connections"]
+total = {MANY}
+per_address = {MANY}
+per_prefix = {MANY}
+[policy."client.rate"]
+per_address = "{MANY}/1m"
+per_prefix = "{MANY}/1m"
+"""
+
+
+class Gatepost(Server):
+    """Two workers, default checks, full record."""
+
+    name: ClassVar[str] = "gatepost"
+    about: ClassVar[str] = (
+        "default configuration: two workers, default checks, full record; nobody is trusted; the numbers of "
+        "client.connections and client.rate are lifted"
+    )
+    purposes: ClassVar[frozenset[Purpose]] = frozenset({"hold", "deliver", "relay", "idle", "tls", "login"})
+    workers: ClassVar[int] = 2
+    checks: ClassVar[str] = LIFTED
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = place.folder / "log"
+
+    @classmethod
+    def version(cls) -> str | None:
+        return __version__
+
+    @property
+    def root(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @cached_property
+    def maildir(self) -> Path:
+        return self.place.folder / "data/maildrops/example.org/ada"
+
+    def configuration(self) -> str:
+        """gatepost.toml."""
+        place = self.place
+        service = "submission" if place.purpose == "login" else "mx"
+        workers = 1 if place.purpose == "idle" else self.workers  # connections are counted per worker
+        return f"""\
+hostname = "mx.example.org"
+data = "data"
+trusted = []
+postmaster = "{LOCAL}"
+workers = {workers}
+[[listen]]
+address = "{HOST}:{self.port}"
+service = "{service}"
+[domain."example.org"]
+[tls]
+certificate = "{place.certificate}"
+key = "{place.key}"
+[relay]
+networks = [{'"127.0.0.0/8"' if place.purpose == "relay" else ""}]
+[route."example.net"]
+to = "smtp://{HOST}:{place.sink}"
+[delivery]
+paused = {"true" if place.purpose == "hold" else "false"}
+[dns]
+resolvers = ["{place.resolver}"]
+{self.checks}
+"""
+
+    def start(self) -> None:
+        file = self.place.folder / "gatepost.toml"
+        file.write_text(self.configuration())
+        command = [sys.executable, "-m", "gatepost", "--config", str(file)]
+        added = subprocess.run(
+            [*command, "account", "add", LOCAL, "--password-stdin"],
+            input=PASSWORD, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if added.returncode:
+            raise OSError(f"gatepost account add: {added.stderr.strip()}")
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([*command, "serve"], stdout=log, stderr=log)
+        wait_until(lambda: self._process is None or self._process.poll() is not None or self.answers(), "gatepost")
+        if not self.answers():
+            raise OSError(f"gatepost does not start:\n{self.logged()}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process)
+
+    def logged(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
+
+
+class GatepostBare(Gatepost):
+    """Every check off that can be switched off; the record stays."""
+
+    name: ClassVar[str] = "gatepost-bare"
+    about: ClassVar[str] = "the same with all optional checks off"
+    purposes: ClassVar[frozenset[Purpose]] = frozenset({"hold"})
+    checks: ClassVar[str] = "\n".join(f'[policy."{name}"]\nmode = "off"' for name in dict.fromkeys(
+        check.name for check in CHECKS if check.optional))  # fmt: skip
