@@ -20,9 +20,14 @@ MAX_AUTHORS: Final = 50  # each is looked up; more is no letter that people wrot
 NOBODY: Final = FromFacts()
 
 
-def sender_is_ours(session: GateSession, facts: MailFacts) -> bool:
+def is_our_domain(directory: Directory, reverse_path: Path) -> bool:
     """Whether the reverse-path names one of our domains, or this host."""
-    return not facts.reverse_path.is_null and session.parts.directory.is_ours(facts.reverse_path)
+    return not reverse_path.is_null and directory.is_ours(reverse_path)
+
+
+def sender_is_ours(session: GateSession, facts: MailFacts) -> bool:
+    """The same, for whoever did not bring it along."""
+    return is_our_domain(session.parts.directory, facts.reverse_path)
 
 
 def local_user_may_use(session: GateSession, path: Path) -> bool:
