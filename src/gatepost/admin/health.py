@@ -1,6 +1,7 @@
 """`/healthz` and `/metrics` on the admin listener: a small web application over plain callables.
 
-Pages and the HTTP API come later and mount beside these. Not here: the socket and the server (`serving`).
+Pages and the rest of the HTTP API come later and mount beside these. Not here: the socket and the server (`serving`),
+and what `/api/grants` does (`grants`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost.admin.exposition import CONTENT_TYPE, Gauges, exposition
+from gatepost.admin.grants import GrantsApi
 from gatepost.audit.metrics import Counts
 from gatepost.mail.network import NetworkSet
 
@@ -48,7 +50,8 @@ class AdminParts(msgspec.Struct, frozen=True):
 
     counts, gauges: for `/metrics`; may block, they run in a thread. health: for `/healthz`. names: what a request may
     call this server (its host name, the addresses that it listens on); loopback names always may. trusted: peers that
-    may read without a token. token: "" for none.
+    may read without a token. token: "" for none. grants: takes logins that other servers announce; None where nobody
+    may.
     """
 
     counts: Callable[[], Counts]
@@ -57,12 +60,15 @@ class AdminParts(msgspec.Struct, frozen=True):
     names: Collection[str] = ()
     trusted: NetworkSet = NetworkSet()
     token: str = ""
+    grants: GrantsApi | None = None
 
 
 def admin_app(parts: AdminParts) -> ASGIApp:
     """The application."""
     views = _Views(parts)
     routes = [Route("/healthz", views.healthz), Route("/metrics", views.metrics)]
+    if parts.grants is not None:
+        routes.append(Route("/api/grants", parts.grants.announce, methods=["POST"]))
     return _OwnNames(Starlette(routes=routes), {*parts.names, "localhost", "127.0.0.1", "::1"})
 
 

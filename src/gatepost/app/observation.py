@@ -1,4 +1,5 @@
-"""What a worker shows of the whole server: `/metrics`, `/healthz`, and the days of the record that are over."""
+"""What a worker shows of the whole server: `/metrics`, `/healthz`, and the days of the record that are over. The same
+listener takes the logins that other servers announce."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from typing import Final
 import structlog
 
 from gatepost.admin.exposition import Gauges
+from gatepost.admin.grants import GrantsApi
 from gatepost.admin.health import AdminParts, HealthReport, admin_app
 from gatepost.admin.serving import serve_admin
 from gatepost.audit.metrics import RecordingMetrics, living
 from gatepost.audit.retention import tidy
 from gatepost.config import Config
+from gatepost.gate.announced import Announcements
 from gatepost.net.listener import host_and_port
 from gatepost.ports.clock import Clock
 from gatepost.spool.port import SpoolError
@@ -37,8 +40,9 @@ class Observation:
         self._clock = clock
         self._tidied_at = clock.monotonic()
 
-    async def serve(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+    async def serve(self, sock: socket.socket, tls: ssl.SSLContext | None, announcements: Announcements) -> None:
         """The admin listener, until cancelled."""
+        token = self._config.grants_token
         addresses = [host_and_port(each.address)[0] for each in self._config.listeners if each.service == "admin"]
         parts = AdminParts(
             counts=self._recorder.total,
@@ -47,6 +51,7 @@ class Observation:
             names=(self._config.hostname, *addresses),
             trusted=self._config.trusted,
             token=self._config.metrics_token,
+            grants=GrantsApi(token, announcements.take, announcements.refused) if token else None,
         )
         await serve_admin(sock, admin_app(parts), tls)
 

@@ -27,6 +27,7 @@ from gatepost.audit.writer import AuditWriter
 from gatepost.config import Config
 from gatepost.delivery.assembly import assemble, assemble_hosts
 from gatepost.delivery.loop import DeliveryLoop
+from gatepost.gate.announced import Announcements
 from gatepost.gate.callouts import Callouts
 from gatepost.gate.door import Door
 from gatepost.gate.grants import Grants
@@ -144,6 +145,8 @@ class Worker:
     def _build_gate(self, secret: bytes) -> GateParts:
         config = self._config
         directory = Directory(config.domains, self._accounts, config.hostname, config.postmaster)
+        grants = self._build_grants(directory)
+        self._announcements = Announcements(grants, directory, self._recorder, self._ids)
         return GateParts(
             hostname=config.hostname,
             policy=self._policy,
@@ -160,7 +163,7 @@ class Worker:
             access=self._door.access,
             gateways=self._door.gateways,
             floods=self._door.floods,
-            grants=self._build_grants(directory),
+            grants=grants,
             room=MaildropRoom(self._maildrops, self._clock),
             release_held=self._release_held,
             resolver=self._resolver,
@@ -243,7 +246,7 @@ class Worker:
             make = self._driver_of(listener)
             if listener.service == "admin":
                 context = None if self._is_on_loopback(listener) or tls is None else tls.context
-                self._tasks.append(loop.create_task(self._observation.serve(sock, context)))
+                self._tasks.append(loop.create_task(self._observation.serve(sock, context, self._announcements)))
             elif make is not None:
                 speaks = asking if listener.service in LOGINS else tls
                 self._served.append(await serve(sock, listener, make, speaks, self._config.trusted))
