@@ -185,7 +185,7 @@ class GateSession:
         while True:
             outcome = policy.decide(stage, facts)
             if not isinstance(outcome, Needs):
-                if outcome.verdict is not None and outcome.verdict.ban:
+                if outcome.verdict is not None and outcome.verdict.ban and not self.only_asks:
                     self._ban(outcome.verdict)
                 return outcome, facts
             gathered: dict[str, Any] = {}
