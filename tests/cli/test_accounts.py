@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.cli.conftest import Command
 
@@ -56,6 +57,49 @@ def test_an_account_is_added_shown_changed_and_removed(gatepost: Command, folder
     assert kept(folder, "ada@example.org").credentials[0].argon2 != credential.argon2
     assert gatepost("account", "remove", "ada@example.org").code == 0
     assert kept(folder, "ada@example.org") is None
+
+
+def test_only_what_is_named_is_changed_and_all_of_it_can_be_taken_back(gatepost: Command, folder: Path) -> None:
+    words = "account add ada@example.org --password-stdin --quota 1GB --send-as @example.org"
+    gatepost(*words.split(), stdin=GOOD)
+    before = kept(folder, "ada@example.org")
+    ran = gatepost("account", "set", "Ada@Example.ORG", "--role", "auditor")
+    assert (ran.code, ran.out, ran.err) == (0, "ada@example.org is changed.\n", "")
+    assert kept(folder, "ada@example.org") == msgspec.structs.replace(before, role="auditor")
+    words = "account set ada@example.org --quota 2GB --send-as office@example.org --send-as Shop@example.org --json"
+    assert gatepost(*words.split()).json["send_as"] == ["office@example.org", "shop@example.org"]
+    after = kept(folder, "ada@example.org")
+    assert (after.quota, after.role, after.credentials) == (2 * 10**9, "auditor", before.credentials)
+    gatepost(*["account", "set", "ada@example.org", "--quota", "none", "--send-as", "none", "--role", "none"])
+    assert kept(folder, "ada@example.org") == msgspec.structs.replace(before, quota=None, send_as=(), role="")
+    assert [{name: value for name, value in act.items() if name != "by"} for act in acts(folder)[1:]] == [
+        {"act": "account set", "account": "ada@example.org", "role": "auditor"},
+        {"act": "account set", "account": "ada@example.org", "quota": 2 * 10**9,
+         "send_as": ["office@example.org", "shop@example.org"]},
+        {"act": "account set", "account": "ada@example.org", "quota": "none", "send_as": "none", "role": "none"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("ada@example.org", 2, "say what to change"),
+        ("nobody@example.org --quota 1GB", 1, "is no account"),
+        ("ada@example.org --quota 0", 2, 'write "none" for no limit'),
+        ("ada@example.org --send-as none --send-as office@example.org", 2, 'either "none" or addresses'),
+        ("ada@example.org --role boss", 2, "boss"),
+    ],
+)
+def test_a_change_that_cannot_be_meant_changes_nothing(
+    gatepost: Command, folder: Path, words: str, code: int, said: str
+) -> None:
+    gatepost("account", "add", "ada@example.org", "--no-password", "--quota", "1GB")
+    before = kept(folder, "ada@example.org")
+    ran = gatepost("account", "set", *words.split())
+    assert (ran.code, ran.out) == (code, "")
+    assert said in ran.err
+    assert kept(folder, "ada@example.org") == before
+    assert len(acts(folder)) == 1
 
 
 def test_every_act_is_on_the_record_with_who_did_it_and_without_the_password(

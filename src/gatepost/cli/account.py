@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gatepost.cli import output
+from gatepost.cli import app_password, output
+from gatepost.cli.account_parts import Address, existing, time_or_none
 from gatepost.cli.errors import USAGE, CommandError
-from gatepost.cli.moments import shown_time
 from gatepost.cli.options import AsJson, ConfigFile, given, noun
 from gatepost.cli.record import recording
 from gatepost.cli.session import accounts, key_of_any, key_of_ours
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from gatepost.store.sqlite.accounts import SqliteAccounts
 
 app = noun("Accounts: who has a mailbox here, and may log in.")
-app_passwords = noun("Passwords for single programs and devices, each with a name and, if you like, an end.")
-app.add_typer(app_passwords, name="app-password")
+app.add_typer(app_password.app, name="app-password")
 
-Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The address; it is the login name too.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 Quota = Annotated[
     str | None, typer.Option("--quota", metavar="SIZE", help='Room for mail, as in "1GB"; "none" for no limit.')
@@ -60,7 +59,7 @@ def add(
         account = Account(
             key,
             quota=_octets(quota),
-            send_as=tuple(key_of_any(text, catch_all=True) for text in send_as or ()),
+            send_as=_send_as(send_as or ()),
             role=role or "",
             created=now,
         )
@@ -93,7 +92,7 @@ def show(address: Address, config: ConfigFile = None, as_json: AsJson = False) -
     from gatepost.cli.holding import hold_on
 
     with accounts() as (settings, store, _directory):
-        account = _existing(store, address)
+        account = existing(store, address)
         limits = left(settings, account.address)
         found = {**_shown(account), "aliases": store.naming(account.address)}
         if hold := hold_on(settings, account.address):
@@ -119,18 +118,56 @@ def passwd(
     from gatepost.cli.passwords import ask
 
     with accounts() as (settings, store, _):
-        account = _existing(store, address)
+        account = existing(store, address)
         changed = with_password(account, ask(account.address, password_stdin), time.time())
         with recording(settings, "account passwd", account=account.address):
             store.put(changed)
         output.done(f"{account.address} has a new password.", address=account.address)
 
 
+@app.command("set")
+def set_account(
+    address: Address,
+    quota: Quota = None,
+    send_as: Annotated[
+        list[str] | None,
+        typer.Option("--send-as", metavar="ADDRESS|@DOMAIN",
+                     help='An address that it may send as, in place of those before; repeatable. "none" for no other.'),
+    ] = None,
+    role: Annotated[
+        Literal["admin", "auditor", "none"] | None, typer.Option("--role", help="What it may do on the pages.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Change an account: its room, the addresses that it may send as, its role. What is not named stays."""
+    import msgspec
+
+    changes: dict[str, Any] = {}
+    if quota is not None:
+        changes["quota"] = _octets(quota)
+    if send_as:
+        if "none" in send_as and len(send_as) > 1:
+            raise CommandError('--send-as: write either "none" or addresses', USAGE)
+        changes["send_as"] = () if send_as == ["none"] else _send_as(send_as)
+    if role is not None:
+        changes["role"] = "" if role == "none" else role
+    if not changes:
+        raise CommandError("say what to change: --quota, --send-as or --role", USAGE)
+    with accounts() as (settings, store, _):
+        account = existing(store, address)
+        changed = msgspec.structs.replace(account, **changes)
+        told = {name: value if value not in (None, (), "") else "none" for name, value in changes.items()}
+        with recording(settings, "account set", account=account.address, **told):
+            store.put(changed)
+        output.done(f"{account.address} is changed.", **_shown(changed))
+
+
 @app.command("remove")
 def remove(address: Address, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Remove an account. Its mail stays in the data folder until you delete it."""
     with accounts() as (settings, store, _):
-        account = _existing(store, address)
+        account = existing(store, address)
         naming = store.naming(account.address)
         with recording(settings, "account remove", account=account.address):
             store.remove(account.address)
@@ -153,7 +190,7 @@ def hold(
     if not why.strip():
         raise CommandError("--why: the reason is empty; say in a few words why, for whoever reads it next", USAGE)
     with accounts() as (settings, store, _):
-        account = _existing(store, address)
+        account = existing(store, address)
         if not lay_hold(settings, account.address, why.strip()):
             raise CommandError(f'{account.address} is held already; "gatepost account show" tells why')
         output.done(f'{account.address} is held; "gatepost account release {account.address}" ends it.',
@@ -166,74 +203,13 @@ def release(address: Address, config: ConfigFile = None, as_json: AsJson = False
     from gatepost.cli.holding import lift_hold
 
     with accounts() as (settings, store, _):
-        account = _existing(store, address)
+        account = existing(store, address)
         messages = lift_hold(settings, account.address)
         if messages is None:
             raise CommandError(f'{account.address} is not held; "gatepost queue list --state held" shows what is')
         count = f"{len(messages)} messages of it are" if len(messages) != 1 else "1 message of it is"
         output.done(f"{account.address} is not held any more; {count} on the way.",
                     address=account.address, messages=messages)  # fmt: skip
-
-
-# --- app passwords -------------------------------------------------------------------------------------------------
-
-
-@app_passwords.command("add")
-def app_password_add(
-    address: Address,
-    name: Annotated[str, typer.Argument(metavar="NAME", help='What it is for, as in "phone".')],
-    ends_in: Annotated[
-        str | None, typer.Option("--for", metavar="DURATION", help='How long it is good, as in "365d"; else for ever.')
-    ] = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a password for one program, and show it this once."""
-    from gatepost.accounts.credentials import with_app_password
-
-    with accounts() as (settings, store, _):
-        account = _existing(store, address)
-        now = time.time()
-        ends = now + _seconds(ends_in) if ends_in is not None else None
-        changed, password = with_app_password(account, name, now, ends)
-        with recording(settings, "account app-password add", account=account.address, name=name, ends=ends):
-            store.put(changed)
-        output.note("the password is shown this once; copy it now")
-        output.done(password, address=account.address, name=name, password=password, ends=_time(ends))
-
-
-@app_passwords.command("list")
-def app_password_list(address: Address, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """The app passwords of an account, by name; the passwords themselves are not kept."""
-    with accounts() as (_, store, _directory):
-        account = _existing(store, address)
-        found = [
-            {"name": item.name, "created": _time(item.created), "ends": _time(item.ends)}
-            for item in account.credentials
-            if item.name
-        ]
-        output.rows(found, ("name", "created", "ends"), f"{account.address} has no app passwords.")
-
-
-@app_passwords.command("remove")
-def app_password_remove(
-    address: Address,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Remove an app password; whoever uses it cannot log in any more."""
-    from gatepost.accounts.credentials import without_app_password
-
-    with accounts() as (settings, store, _):
-        account = _existing(store, address)
-        changed = without_app_password(account, name)
-        if changed is None:
-            names = ", ".join(item.name for item in account.credentials if item.name) or "none"
-            raise CommandError(f"{account.address} has no app password {name!r}; there are: {names}")
-        with recording(settings, "account app-password remove", account=account.address, name=name):
-            store.put(changed)
-        output.done(f"{name} is removed from {account.address}.", address=account.address, name=name)
 
 
 # --- helpers -------------------------------------------------------------------------------------------------------
@@ -252,15 +228,8 @@ def _ensure_free(store: SqliteAccounts, key: str) -> None:
         )
 
 
-def _existing(store: SqliteAccounts, address: str) -> Account:
-    from gatepost.accounts.model import Account
-
-    key = key_of_any(address)
-    found = store.find(key)
-    if not isinstance(found, Account):
-        what = "is no account" if found is None else "is an alias or a list, not an account"
-        raise CommandError(f'{key} {what}; "gatepost account list" shows all')
-    return found
+def _send_as(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key_of_any(text, catch_all=True) for text in texts))
 
 
 def _octets(quota: str | None) -> int | None:
@@ -277,19 +246,6 @@ def _octets(quota: str | None) -> int | None:
     return octets
 
 
-def _seconds(text: str) -> float:
-    from gatepost.mail.units import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise CommandError(f"--for: {error}", USAGE) from None
-
-
-def _time(unix: float | None) -> str | None:
-    return None if unix is None else shown_time(unix)
-
-
 def _shown(account: Account) -> dict[str, Any]:
     return {
         "address": account.address,
@@ -298,5 +254,5 @@ def _shown(account: Account) -> dict[str, Any]:
         "send_as": list(account.send_as),
         "password": any(not credential.name for credential in account.credentials),
         "app_passwords": [credential.name for credential in account.credentials if credential.name],
-        "created": _time(account.created),
+        "created": time_or_none(account.created),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,6 +46,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End all grants at an address, or all of an account, now. The next login over POP3 makes a new one."""
+    import asyncio
+
     wanted = _holder_or_account(which)
     with accounts() as (settings, _, directory), standing(settings) as store:
         there = _grants(settings, store, directory, None).all()
