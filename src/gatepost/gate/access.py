@@ -17,11 +17,11 @@ from typing import Final
 
 import structlog
 
-from gatepost.gate.client_names import MAX_NAMES, names_of, verified
 from gatepost.policy.access_table import AccessList, AccessTable, HandedOver, split_entries, taken_over
 from gatepost.policy.checks.client_access import Settings
 from gatepost.policy.facts import Listing
 from gatepost.ports.resolver import Resolver
+from gatepost.verify.host_names import MAX_NAMES, names_of, verified
 
 log = structlog.get_logger()
 
