@@ -20,7 +20,7 @@ SLOTS: Final[Mapping[Deed, float]] = {
 }  # fmt: skip
 """What one party does alike in so many seconds is one item."""
 MAX_ITEMS: Final = 3000  # of one party; long before that it has been found, if there is anything to be found
-MAX_ALL_ITEMS: Final = 300_000  # of all together: about 150 MB at worst
+MAX_ALL_ITEMS: Final = 100_000  # of all together: 70 MB at worst
 
 _Items = dict[tuple[object, ...], Seen]
 
