@@ -141,7 +141,7 @@ def test_one_of_all_workers_watches_and_another_one_goes_on(scene: Scene, monkey
 
         monkeypatch.setattr(scene.watching, "look", look)
         with (scene.data.run / SEAT_FILE).open("w") as seat:
-            fcntl.flock(seat, fcntl.LOCK_EX)
+            fcntl.flock(seat, fcntl.LOCK_SH)  # so that a lock that is shared would be noticed
             task = asyncio.create_task(scene.watching.run())
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(began.wait(), 0.2)
