@@ -53,6 +53,10 @@ workers    = 2
 
 [domain."example.org"]
 
+[relay.pop_before_smtp]
+enabled  = true
+networks = ["127.0.0.0/8"]
+
 # The demo's senders live in domains that no DNS has.
 [policy."sender.domain"]
 mode = "shadow"
@@ -80,6 +84,7 @@ def main() -> int:
             gatepost("list", "add", TEAM, ADA, BOB, "--owner", ADA)
         story = send_a_message()
         read_it_back(story)
+        send_after_reading()
         refusal = try_to_relay()
         for title, event_id in (("The record of the message", story), ("The record of the refusal", refusal)):
             say(f"{title}: gatepost audit show {event_id}")
@@ -156,6 +161,27 @@ def read_it_back(entry: str) -> None:
     sys.exit(f"The message {entry} did not arrive; `gatepost queue show {entry}` says where it is.")
 
 
+def send_after_reading() -> None:
+    """A device of bob's that cannot log in sends: bob has just read his mail from the same address."""
+    say(f"A device of {BOB} that knows neither TLS nor a login: port {PORTS['mx']}, POP-before-SMTP")
+    if (answer := try_without_login(BOB))[0] != 250:
+        sys.exit(f"That should have been accepted: {answer}")
+    gatepost("grant", "list")
+    gatepost("grant", "revoke", BOB)
+    if (answer := try_without_login(BOB))[0] != 550:
+        sys.exit(f"That should have been refused: {answer}")
+
+
+def try_without_login(sender: str) -> tuple[int, bytes]:
+    """The answer to a recipient elsewhere; nothing is sent."""
+    with smtplib.SMTP(HOST, PORTS["mx"], timeout=30) as client:
+        client.ehlo("device.example.net")
+        client.mail(sender)
+        code, text = client.rcpt("somebody@far.example")
+    print(f"  MAIL FROM:<{sender}>, RCPT TO:<somebody@far.example>: {code} {text.decode()}")
+    return code, text
+
+
 def try_to_relay() -> str:
     """A stranger tries to send to somebody elsewhere. The ID that the refusal names."""
     say(f"A stranger tries to relay through port {PORTS['mx']}")
@@ -198,7 +224,7 @@ def gatepost(*words: str, stdin: str = "", quiet: bool = False, may_fail: bool =
     if done.returncode and not may_fail:
         sys.exit(f"`gatepost {shlex.join(words)}` failed:\n{done.stdout}{done.stderr}")
     if not quiet and done.stdout.strip():
-        print(f"  {done.stdout.strip()}")
+        print("\n".join(f"  {line}" for line in done.stdout.strip().splitlines()))
     return done.stdout
 
 
