@@ -1,0 +1,37 @@
+"""One way to check a key of either kind before it is kept or used."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gatepost.seal.cms.names import address_key
+from gatepost.seal.model import Kind, RecipientKey, Refused
+from gatepost.seal.openpgp_keys import check_openpgp
+from gatepost.seal.smime_keys import check_certificate, load_certificate
+
+MAX_KEY_OCTETS = 1024 * 1024  # keys with the signatures of thousands have been used to choke programs
+
+
+def kind_of(material: bytes) -> Kind:
+    """Which kind of key `material` is: an X.509 certificate, or else OpenPGP."""
+    try:
+        load_certificate(material)
+    except (ValueError, TypeError):
+        return "openpgp"
+    return "smime"
+
+
+def check_key(material: bytes, address: str, now: datetime) -> RecipientKey | Refused:
+    """The key of `address`, or why it is refused: expired, revoked, bound by SHA-1, too short, of another address,
+    not for encryption, malformed. Raises nothing.
+
+    material: an OpenPGP certificate (binary or in armour) or an X.509 certificate (DER or PEM). now: aware, UTC.
+    """
+    key = address_key(address)
+    if not key:
+        return Refused("no_address", f"{address!r} is not an address", address)
+    if len(material) > MAX_KEY_OCTETS:
+        return Refused("malformed", f"the key for {key} is larger than {MAX_KEY_OCTETS} octets", key)
+    if kind_of(material) == "smime":
+        return check_certificate(material, key, now)
+    return check_openpgp(material, key, now)

@@ -1,0 +1,205 @@
+"""PGP/MIME (RFC 3156): encrypt and sign in one (§6.2), decrypt, verify. Keys are checked before, in `openpgp_keys`.
+
+Text comes back whole and authenticated or not at all: packets without integrity protection are refused by the library,
+and decryption hands nothing out before the end was seen.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gatepost.seal.model import KnownKey, RecipientKey, Secret, SignatureState, Signer, SigningKey
+from gatepost.seal.openpgp_keys import addresses_of, components_of, packets_of
+from gatepost.seal.openpgp_library import OpenPgpError, call, library
+
+
+class PgpText(msgspec.Struct, frozen=True):
+    """What was decrypted or verified, and by whom it is signed. text: None where the signature does not hold."""
+
+    text: bytes | None
+    signature: SignatureState
+    signer: Signer | None = None
+
+
+def encrypt_mime(payload: bytes, keys: Sequence[RecipientKey], signer: SigningKey | None) -> bytes:
+    """The fields of MIME and the body of a message that holds `payload` encrypted to `keys`. Raises OpenPgpError."""
+    certs = [call(library().Cert.from_bytes, key.material) for key in keys]
+    by = _signer(signer) if signer else None
+    armoured = call(lambda: library().encrypt(payload, recipients=certs, signer=by))
+    boundary = b"=_" + secrets.token_hex(16).encode()
+    return b"".join([
+        b'MIME-Version: 1.0\r\nContent-Type: multipart/encrypted; protocol="application/pgp-encrypted";\r\n boundary="',
+        boundary, b'"\r\n\r\n--', boundary,
+        b"\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n\r\n--", boundary,
+        b'\r\nContent-Type: application/octet-stream; name="encrypted.asc"\r\n'
+        b'Content-Disposition: inline; filename="encrypted.asc"\r\n\r\n',
+        bytes(armoured).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), b"\r\n--", boundary, b"--\r\n",
+    ])  # fmt: skip
+
+
+def _signer(key: SigningKey) -> Any:
+    return call(lambda: library().Tsk.from_bytes(key.material).signer(key.passphrase))
+
+
+def decrypt(packets: bytes, openers: Sequence[Secret], known: Sequence[KnownKey]) -> PgpText:
+    """The text of an encrypted message. Raises OpenPgpError when none of `openers` opens it whole."""
+    decryptors, reasons = _decryptors(openers)
+    if not decryptors:
+        raise OpenPgpError(reasons[0] if reasons else "there is no private key of OpenPGP to open it with")
+    certificates = _Certificates(known)
+    failure = OpenPgpError("none of the private keys opens it")
+    for decryptor in decryptors:
+        try:
+            plain = call(lambda key=decryptor: library().decrypt(packets, decryptor=key))
+        except OpenPgpError as error:
+            failure = _explained(error)
+            continue
+        if not _is_signed(packets, decryptor):
+            return PgpText(bytes(plain.bytes), "none")
+        return _signed(packets, decryptor, bytes(plain.bytes), certificates)
+    raise failure
+
+
+def _explained(error: OpenPgpError) -> OpenPgpError:
+    text = str(error)
+    if "No key to decrypt" in text:
+        return OpenPgpError("none of the private keys opens it")
+    if "Policy rejected packet" in text:
+        return OpenPgpError("it is encrypted without protection against changes (no MDC)")
+    return OpenPgpError(f"it was changed on its way, or damaged ({text})")
+
+
+def _is_signed(packets: bytes, decryptor: Any) -> bool:
+    """Whether there is a signature inside: with nobody's certificate at hand, the library says which it misses."""
+    asked: list[object] = []
+
+    def none(key_ids: list[str]) -> list[object]:
+        asked.extend(key_ids)
+        return []
+
+    try:
+        call(lambda: library().decrypt(packets, decryptor=decryptor, store=none))
+    except OpenPgpError:
+        return bool(asked)
+    return bool(asked)
+
+
+def _signed(packets: bytes, decryptor: Any, text: bytes, certificates: _Certificates) -> PgpText:
+    try:
+        plain = call(lambda: library().decrypt(packets, decryptor=decryptor, store=certificates.find))
+    except OpenPgpError:
+        if certificates.has_found:
+            return PgpText(None, "bad")
+        return PgpText(text, "unknown", Signer(fingerprint=certificates.asked))
+    return _vouched(text, plain.valid_sigs, certificates)
+
+
+def _vouched(text: bytes, signatures: Sequence[Any], certificates: _Certificates) -> PgpText:
+    for signature in signatures:
+        key = certificates.known_as(signature.certificate)
+        if key is not None:
+            signer = Signer(
+                fingerprint=signature.certificate.lower(), addresses=addresses_of(key.material), source=key.source,
+                trusted_because=key.trusted_because,
+            )  # fmt: skip
+            return PgpText(text, "good" if key.trusted_because else "untrusted", signer)
+    return PgpText(text, "unknown", Signer(fingerprint=certificates.asked))
+
+
+def verify_detached(signed: bytes, signature: bytes, known: Sequence[KnownKey]) -> PgpText:
+    """Who signed `signed`. Raises OpenPgpError for a signature that is none."""
+    certificates = _Certificates(known)
+    parsed = call(library().Sig.from_bytes, signature)
+    try:
+        result = call(lambda: library().verify(bytes=signed, store=certificates.find, signature=parsed))
+    except OpenPgpError:
+        if certificates.has_found:
+            return PgpText(None, "bad")
+        return PgpText(signed, "unknown", Signer(fingerprint=certificates.asked or parsed.issuer_fingerprint or ""))
+    found = _vouched(signed, result.valid_sigs, certificates)
+    if found.signer is None or parsed.created is None:
+        return found
+    return msgspec.structs.replace(found, signer=msgspec.structs.replace(found.signer, signed_at=parsed.created))
+
+
+class _Certificates:
+    """Certificates by the key IDs of their parts, as the library asks for them, and what it asked for."""
+
+    def __init__(self, known: Sequence[KnownKey]) -> None:
+        self._by_fingerprint: dict[str, tuple[KnownKey, Any]] = {}
+        self._parts: dict[str, list[str]] = {}
+        self.asked = ""
+        self.has_found = False
+        for key in known:
+            if key.kind == "openpgp":
+                self._add(key)
+
+    def _add(self, key: KnownKey) -> None:
+        try:
+            cert = call(library().Cert.from_bytes, key.material)
+            for packet in packets_of(bytes(cert)):
+                for name in (packet.fingerprint, packet.key_id):
+                    if name:
+                        self._parts.setdefault(name.lower(), []).append(cert.fingerprint.lower())
+        except OpenPgpError:
+            return  # a key that cannot be read vouches for nobody
+        before = self._by_fingerprint.get(cert.fingerprint.lower())
+        if before is None or not before[0].trusted_because:
+            self._by_fingerprint[cert.fingerprint.lower()] = (key, cert)
+
+    def find(self, key_ids: list[str]) -> list[Any]:
+        """The certificates that hold any of `key_ids`."""
+        self.asked = self.asked or (key_ids[0].lower() if key_ids else "")
+        names = {name for each in key_ids for name in self._parts.get(each.lower(), ())}
+        self.has_found = self.has_found or bool(names)
+        return [self._by_fingerprint[name][1] for name in sorted(names)]
+
+    def known_as(self, fingerprint: str) -> KnownKey | None:
+        """The key that has this certificate."""
+        found = self._by_fingerprint.get(fingerprint.lower())
+        return found[0] if found else None
+
+
+def _decryptors(openers: Sequence[Secret]) -> tuple[list[Any], list[str]]:
+    """One for each part of each key: the library looks for one part alone. Raises nothing."""
+    found, reasons = [], []
+    for secret in openers:
+        if secret.kind != "openpgp":
+            continue
+        try:
+            for material in _by_subkey(secret.material):
+                try:
+                    found.append(call(lambda m=material: library().Tsk.from_packets(m).decryptor(secret.passphrase)))
+                except OpenPgpError as error:
+                    reasons.append(_locked(str(error), secret.passphrase))
+        except OpenPgpError as error:
+            reasons.append(f"the private key of OpenPGP cannot be read: {error}")
+    return found, reasons
+
+
+def _locked(text: str, passphrase: str | None) -> str:
+    if "No suitable decryption subkey" in text:
+        return "the private key of OpenPGP has no part that decrypts, or it expired"
+    return f"the private key of OpenPGP is locked: {'the passphrase is wrong' if passphrase else 'it has a passphrase'}"
+
+
+def _by_subkey(material: bytes) -> list[list[Any]]:
+    """The key once for each of its secret subkeys, with that one alone; the whole where it has none."""
+    components = components_of(material)
+    head: list[Any] = []
+    subkeys: list[list[Any]] = []
+    for component in components:
+        packets = [component.packet, *component.signatures]
+        if str(component.packet.tag).endswith("SecretSubkey"):
+            subkeys.append(packets)
+        elif not str(component.packet.tag).endswith("PublicSubkey"):
+            head += packets
+    usable = [
+        packets for packets in subkeys
+        if any(flags.transport_encryption or flags.storage_encryption for each in packets[1:] if (flags := each.key_flags))
+    ]  # fmt: skip
+    return [[*head, *packets] for packets in usable] or [head]
