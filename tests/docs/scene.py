@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from tests.support.clock import HandClock
+from tests.support.dns_server import DnsServer
 
 from gatepost.accounts.model import Account
 from gatepost.audit.event import Event, EventClient
@@ -65,7 +67,7 @@ networks = ["192.0.2.0/24"]
 def build(folder: Path) -> Path:
     """The configuration file; everything else is below its folder."""
     file = folder / "gatepost.toml"
-    file.write_text(CONFIGURATION)
+    file.write_text(f'{CONFIGURATION}\n[dns]\nresolvers = ["{_resolver()}"]\n')
     data = prepare(folder / "data")
     store = SqliteAccounts(data.accounts)
     for name in ("ada", "bob"):
@@ -76,6 +78,26 @@ def build(folder: Path) -> Path:
     _fill_record(data.audit)
     os.environ.pop("GATEPOST_CONFIG", None)
     return file
+
+
+_DNS: list[tuple[DnsServer, AbstractContextManager[DnsServer]]] = []
+
+
+def _resolver() -> str:
+    """The address of a DNS in which our domains are; one in each test process."""
+    if not _DNS:
+        mx = {"MX": [f"10 {HOST}."]}
+        zone = {
+            HOST: {"A": ["192.0.2.1"], "TXT": ["v=spf1 a -all"]},
+            "1.2.0.192.in-addr.arpa": {"PTR": [f"{HOST}."]},
+            "example.org": {**mx, "TXT": ["v=spf1 mx -all"]},
+            "example.net": mx,
+        }
+        server = DnsServer(zone)
+        serving = server.in_thread()
+        serving.__enter__()  # for as long as the process lives
+        _DNS.append((server, serving))
+    return _DNS[0][0].address
 
 
 async def _fill_spool(data: Path) -> None:

@@ -32,8 +32,9 @@ def test_the_words_of_init_followed_one_by_one_lead_to_a_message_that_is_read(tm
     for usual, free in ports.items():
         text = text.replace(f'0.0.0.0:{usual}"', f'127.0.0.1:{free}"').replace(f'[::]:{usual}"', f'[::1]:{free}"')
     file.write_text(text)
-    commands = {step["command"].rpartition(f"{file} ")[2].split()[0]: step["command"] for step in said["next"]
-                if step["command"]}  # fmt: skip
+    commands: dict[str, str] = {}  # by their verb; the first of each
+    for command in filter(None, (step["command"] for step in said["next"])):
+        commands.setdefault(command.rpartition(f"{file} ")[2].split()[0], command)
     shell(f"{commands['account']} --password-stdin", stdin=f"{PASSWORD}\n")
     assert "is in order" in shell(commands["check"])
     serve = commands.get("serve", f"{GATEPOST} --config {file} serve")  # as root it is systemd that does it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from gatepost.config.model import Config
     from gatepost.config.problem import Problem
+    from gatepost.verify.own_dns import Finding
 
-app = noun("Check what was set up: the configuration, the certificates.")
+app = noun("Check what was set up: the configuration, the certificates, the DNS.")
 
 
 @app.command("config")
@@ -43,7 +44,8 @@ def check_config(config: ConfigFile = None, as_json: AsJson = False) -> None:
         return
     for line in (*map(str, settings.warnings), *concerns, *tables):
         output.note(f"warning: {line}")
-    output.done(f"{file} is in order: {len(settings.listeners)} listeners, {len(settings.domains)} domains.")
+    listeners, domains = _counted(len(settings.listeners), "listener"), _counted(len(settings.domains), "domain")
+    output.done(f"{file} is in order: {listeners}, {domains}.")
 
 
 @app.command("tls")
@@ -76,6 +78,83 @@ def check_tls(config: ConfigFile = None, as_json: AsJson = False) -> None:
         output.note(problem)
     if problems:
         raise typer.Exit(1)
+
+
+@app.command("dns")
+def check_dns(
+    domains: Annotated[
+        list[str] | None, typer.Argument(metavar="[DOMAIN]...", help="Of ours; without it all of them.")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look up what others see of this host and our domains, beside what they should see. Exits 1 when something keeps
+    mail from coming or going, or could not be looked up."""
+    import asyncio
+
+    import msgspec
+
+    from gatepost.cli.session import configuration
+    from gatepost.verify.own_dns import is_in_order
+
+    settings = configuration()
+    findings = asyncio.run(_look_up(settings, [_domain_of_ours(settings, text) for text in domains or ()]))
+    if given.as_json:
+        output.rows([msgspec.structs.asdict(each) for each in findings], (), "")
+    else:
+        for each in findings:
+            print(output.printable(_finding(each), lines=True))
+    if not is_in_order(findings):
+        raise typer.Exit(1)
+
+
+async def _look_up(settings: Config, domains: list[str]) -> list[Finding]:
+    import asyncio
+
+    from gatepost.net.clock import SystemClock
+    from gatepost.net.dns.resolver import DnsResolver
+    from gatepost.verify.own_dns import Host, review_domain, review_host
+
+    delivery = settings.delivery
+    smarthost = str(delivery.smarthost.to.host) if delivery.smarthost is not None else ""
+    resolver = DnsResolver(settings.dns, SystemClock())
+    try:
+        host = Host(settings.hostname, delivery.source, delivery.ipv6, smarthost)
+        host, findings = await review_host(resolver, host)
+        chosen = domains or list(settings.domains)
+        of_domains = await asyncio.gather(*(review_domain(resolver, domain, host) for domain in chosen))
+    finally:
+        await resolver.aclose()
+    return [*findings, *(each for found in of_domains for each in found)]
+
+
+def _domain_of_ours(settings: Config, text: str) -> str:
+    from gatepost.cli.errors import USAGE, CommandError
+    from gatepost.config.hosts import read_domain
+    from gatepost.config.problem import Wrong
+
+    try:
+        domain = read_domain(text)
+    except Wrong as wrong:
+        raise CommandError(str(wrong), USAGE) from None
+    if domain not in settings.domains:
+        ours = ", ".join(settings.domains) or "none"
+        raise CommandError(f"{text} is not one of our domains ({ours})", USAGE)
+    return domain
+
+
+def _finding(each: Finding) -> str:
+    """As found, and as it should be."""
+    lines = [f"{each.status:<8}{each.name} {each.type}: {', '.join(each.found) or 'nothing'}"]
+    if each.expected:
+        lines.append(f"          should be: {each.expected}")
+    if each.why:
+        lines.append(f"          {each.why}")
+    return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _trouble_with_authorities(path: Path) -> str:

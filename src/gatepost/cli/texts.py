@@ -198,7 +198,8 @@ def next_steps(file: Path, unit: Path, user: str, has_user: bool, domain: str, p
         Step(f"Read it: in a mail program by POP3 with TLS at port {ports.pop3s} of this host, or here:",
              f"curl --insecure --user {you} pop3s://127.0.0.1:{ports.pop3s}/1"),
         Step("Look at what happened to it:", f"{gatepost} audit tail"),
-        Step(f"Tell the DNS: an MX record of {domain} that names this host, and a PTR record of its address."),
+        Step(f"Tell the DNS: an MX record of {domain} that names this host, a PTR record of its address, and what else "
+             "is missing:", f"{gatepost} check dns"),
         Step(f"Open port {ports.mx} to other servers, and {ports.submissions}, {ports.submission}, {ports.pop3s} to "
              "users."),
     ]  # fmt: skip
