@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint format docs lock clean
+.PHONY: help setup run test bench lint format docs lock clean
 
 BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet install
@@ -11,6 +11,7 @@ LOCKED := $(PIP) --require-hashes
 # Two cores are what the smallest machine for this has; more are used when they are there.
 TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 8 ? 8 : n < 2 ? 2 : n)))
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf 'make %-8s %s\n' "$$name" "$$what"; done
@@ -24,6 +25,9 @@ run: .venv/.runtime ## a demo under demo/: the server on loopback ports, one mes
 test: .venv/.test ## everything the tests need, then all tests (PYTEST_ARGS="-k spool" for some)
 	@scripts/debian-packages.sh
 	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
+
+bench: .venv/.test ## side by side with other mail servers, in one run (BENCH_ARGS="--quick --only accept-4k-s50")
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 lint: .venv/.lint ## formatter, linter, types, layering
 	@$(BIN)/ruff format --check --quiet . || { echo 'lint: "make format" rewrites these files:'; $(BIN)/ruff format --check --output-format concise .; }

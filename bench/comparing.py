@@ -1,0 +1,175 @@
+"""Runs the jobs: all servers up together, one round each by turns, so that a machine that drifts drifts for all."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench.idle import IdleJob, hold
+from bench.jobs import Job
+from bench.load import Generator, Load, LoadError, Measured, smtp_source
+from bench.processes import PeakMemory, count_syncs, cpu_seconds, wait_until
+from bench.results import IdleLine, JobResult, Line, Round, messages_for
+from bench.servers.server import LOCAL, REMOTE, Place, Server
+from bench.sink import Sink
+
+SETTLE_SECONDS = 0.3
+"""After a run, until what was put off (a record's flush, a checkpoint) is in the CPU count too."""
+WARM_UP_SECONDS = 0.7
+SYNCED_MESSAGES = 20
+
+
+class Bench:
+    """What the rounds share. say: tells the person how far it is."""
+
+    def __init__(
+        self,
+        folder: Path,
+        generator: Generator,
+        sink: Sink,
+        certificate: tuple[Path, Path],
+        resolver: str,
+        say: Callable[[str], None],
+        *,
+        rounds: int,
+        seconds: float,
+    ) -> None:
+        self._folder, self._generator, self._sink = folder, generator, sink
+        self._certificate, self._resolver, self._say = certificate, resolver, say
+        self._rounds, self._seconds = rounds, seconds
+        self._numbers = 0
+
+    def place(self, kind: type[Server], purpose: str) -> Place:
+        """A folder for one server, which other users may pass through."""
+        self._numbers += 1
+        folder = self._folder / f"{self._numbers}-{kind.name}"
+        folder.mkdir()
+        folder.chmod(0o755)
+        return Place(folder, purpose, self._sink.port, *self._certificate, self._resolver)  # type: ignore[arg-type]
+
+    def run(self, job: Job, kinds: Sequence[type[Server]]) -> JobResult:
+        """One job, on all servers that can do it. A server that fails has a line that says why."""
+        servers: list[Server] = []
+        lines: dict[str, Line] = {}
+        try:
+            for kind in kinds:
+                if job.purpose in kind.purposes:
+                    server = kind(self.place(kind, job.purpose))
+                    servers.append(server)
+                    server.start()
+            running = []
+            for server in servers:
+                try:
+                    running.append(_Running(server, job, self))
+                except (LoadError, TimeoutError, OSError) as error:
+                    lines[server.name] = self._failed(job, server, error)
+            for number in range(self._rounds):
+                for one in list(running):
+                    try:
+                        done = one.round(self._seconds)
+                    except (LoadError, TimeoutError, OSError) as error:
+                        lines[one.server.name] = self._failed(job, one.server, error)
+                        running.remove(one)
+                        continue
+                    self._say(f"  {job.name}  round {number + 1}/{self._rounds}  {one.server.name:14}"
+                              f"{done.rate:8.0f}/s  {done.cpu_seconds / done.messages * 1000:6.3f} ms CPU")  # fmt: skip
+            for one in running:
+                lines[one.server.name] = one.line()
+        finally:
+            for server in servers:
+                server.stop()
+                shutil.rmtree(server.place.folder, ignore_errors=True)
+        ordered = tuple(lines[server.name] for server in servers)
+        return JobResult(job.name, job.title, job.unit, ordered, job.goal, job.goal_cpu)
+
+    def idle(self, job: IdleJob, kinds: Sequence[type[Server]]) -> list[IdleLine]:
+        """Idle connections, one server after the other: their memory is what counts, not their time."""
+        lines = []
+        for kind in kinds:
+            if "idle" not in kind.purposes:
+                continue
+            server = kind(self.place(kind, "idle"))
+            try:
+                server.start()
+                lines.append(hold(server, job))
+            except (TimeoutError, OSError, ValueError) as error:
+                lines.append(IdleLine(kind.name, job.tls, job.connections, 0, 0, 0, 0, str(error)))
+            finally:
+                server.stop()
+                shutil.rmtree(server.place.folder, ignore_errors=True)
+            self._say(f"  idle  {kind.name}: {lines[-1].held} held")
+        return lines
+
+    def _failed(self, job: Job, server: Server, error: Exception) -> Line:
+        self._say(f"  {job.name}: {server.name} fails: {error}\n{server.logged()}")
+        return Line(server.name, problem=str(error))
+
+    def load(self, server: Server, job: Job, messages: int) -> Round:
+        """`messages` through one server, to the job's end. Raises LoadError or TimeoutError."""
+        taken = self._sink.counter.value
+        server.empty()
+        used = cpu_seconds(server.root)
+        began = time.monotonic()
+        seen = self._generator.run(job.load, server.port, messages)
+        self.last = seen
+        if seen.failed:
+            raise LoadError(f"{seen.failed} of {messages} failed, the first with: {seen.first_failure}")
+        if job.until == "delivered":
+            wait_until(lambda: server.delivered() >= seen.done, "all are in the Maildir", 120)
+        elif job.until == "relayed":
+            wait_until(lambda: self._sink.counter.value - taken >= seen.done, "all are at the sink", 120)
+        seconds = seen.seconds if job.until == "answered" else time.monotonic() - began
+        time.sleep(SETTLE_SECONDS)
+        return Round(
+            seen.done, seen.failed, seconds, cpu_seconds(server.root) - used, seen.p50_ms, seen.p95_ms, seen.p99_ms,
+            seen.cpu_seconds / seen.seconds,
+        )  # fmt: skip
+
+    last: Measured
+    """What the generator saw in the last run."""
+
+
+class _Running:
+    """One server in one job. Made with the rounds that do not count: the rate to expect, memory, syncs."""
+
+    def __init__(self, server: Server, job: Job, bench: Bench) -> None:
+        self.server = server
+        self._job, self._bench = job, bench
+        self._rounds: list[Round] = []
+        bench.load(server, job, job.load.sessions * 2)
+        with PeakMemory(server.root) as memory:
+            warm = bench.load(server, job, messages_for(500, WARM_UP_SECONDS, job.load.sessions))
+        self._peak = memory.octets
+        self._rate = bench.load(server, job, messages_for(warm.rate, WARM_UP_SECONDS, job.load.sessions)).rate
+        self._syncs = self._count_syncs() if job.octets else None
+        self._resumed: float | None = None
+
+    def _count_syncs(self) -> int | None:
+        job = msgspec.structs.replace(self._job, load=Load(self._job.load.steps, 1))
+
+        def send() -> None:
+            self._bench.load(self.server, job, SYNCED_MESSAGES)
+
+        return count_syncs(self.server.root, send)
+
+    def round(self, seconds: float) -> Round:
+        """One that counts."""
+        done = self._bench.load(self.server, self._job, messages_for(self._rate, seconds, self._job.load.sessions))
+        self._rate = done.rate
+        self._rounds.append(done)
+        if self._job.load.resume:
+            self._resumed = self._bench.last.resumed / max(1, self._bench.last.connections)
+        return done
+
+    def line(self) -> Line:
+        """After the rounds, once with Postfix's own generator, which shows whether ours is fair."""
+        job, source = self._job, None
+        if job.octets and job.until == "answered":
+            messages = messages_for(self._rate, 1.0, job.load.sessions)
+            recipient = REMOTE if job.purpose == "relay" else LOCAL
+            source = smtp_source(self.server.port, job.load.sessions, messages, job.octets, recipient, kept=job.kept)
+        return Line(self.server.name, tuple(self._rounds), self._peak, self._syncs, self._resumed, source)
