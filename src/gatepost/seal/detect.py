@@ -6,7 +6,6 @@ beside the encrypted part counts as clear. No cryptography: whether anybody can 
 
 from __future__ import annotations
 
-import binascii
 import re
 from typing import Final, Literal
 
@@ -14,13 +13,12 @@ import msgspec
 
 from gatepost.seal.cms import ber
 from gatepost.seal.cms import identifiers as ids
-from gatepost.seal.mime import Entity, canonical, decoded, parse, split_multipart
+from gatepost.seal.mime import Entity, canonical, decoded, from_base64, parse, split_multipart
 from gatepost.seal.model import Kind
 
-_ARMOUR: Final = re.compile(
-    rb"\A\s*-----BEGIN PGP MESSAGE-----[ \t]*\r\n(?:[A-Za-z]+: [^\r\n]*\r\n)*[ \t]*\r\n"
-    rb"([A-Za-z0-9+/=\s]+?)(?:\r\n=[A-Za-z0-9+/]{4})?\s*\r\n-----END PGP MESSAGE-----\s*\Z"
-)
+_ARMOUR: Final = re.compile(rb"\s*-----BEGIN PGP MESSAGE-----[ \t]*\r\n(?:[A-Za-z]+: [^\r\n]*\r\n)*[ \t]*\r\n")
+_ARMOUR_END: Final = b"-----END PGP MESSAGE-----"
+_CHECKSUM: Final = re.compile(rb"\r\n=[A-Za-z0-9+/]{4}\s*\Z")
 _PKESK, _SKESK, _SED, _MARKER, _SEIPD, _AED, _PADDING = 1, 3, 9, 10, 18, 20, 21
 _SMIME: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _SMIME_SIGNATURE: Final = ("application/pkcs7-signature", "application/x-pkcs7-signature")
@@ -84,13 +82,12 @@ def _pgp_mime(control: Entity, encrypted: Entity) -> Layer | None:
 
 
 def _dearmoured(text: bytes) -> bytes | None:
-    match = _ARMOUR.match(text)
-    if match is None:
+    match, text = _ARMOUR.match(text), text.rstrip()
+    if match is None or not text.endswith(_ARMOUR_END):
         return None
-    try:
-        return binascii.a2b_base64(b"".join(match[1].split()), strict_mode=True)
-    except binascii.Error:
-        return None
+    inner = text[match.end() : -len(_ARMOUR_END)].rstrip()
+    checksum = _CHECKSUM.search(inner, max(0, len(inner) - 7))
+    return from_base64(inner[: checksum.start()] if checksum else inner)
 
 
 def is_encrypted_message(packets: bytes) -> bool:

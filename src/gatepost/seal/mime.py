@@ -19,7 +19,6 @@ LINE_OCTETS: Final = 57  # that base64 makes a line of 76 (RFC 2045 §6.8)
 _PARAMETER: Final = re.compile(rb';\s*([!#-\'*+.0-9A-Z^-~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"()]+))', re.S)
 _TYPE: Final = re.compile(rb"\s*([!#-'*+.0-9A-Z^-~-]+)\s*/\s*([!#-'*+.0-9A-Z^-~-]+)\s*(?=;|\(|\Z)")
 _BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=\s]")
 
 
 class ContentType(msgspec.Struct, frozen=True):
@@ -140,10 +139,8 @@ def decoded(entity: Entity) -> bytes | None:
 
 def from_base64(text: bytes) -> bytes | None:
     """What base64 `text` stands for, None for text that has anything else in it."""
-    if _NOT_BASE64.search(text):
-        return None
     try:
-        return binascii.a2b_base64(b"".join(text.split()), strict_mode=True)
+        return binascii.a2b_base64(text.translate(None, b" \t\r\n"), strict_mode=True)
     except binascii.Error:
         return None
 

@@ -86,7 +86,8 @@ def _checked(octets: bytes, address: str, now: datetime) -> RecipientKey:
         algorithm = algorithm or _algorithm(subkey.packet)
     if not usable:
         raise fault
-    sound = call(library().Cert.from_packets, [*head, *usable])
+    signing = [packet for subkey in subkeys for packet in _signing(subkey, primary.packet)]
+    sound = call(library().Cert.from_packets, [*head, *usable, *signing])
     end = call(lambda: sound.expiration)
     if end is not None and end <= now:
         raise _Refusal("expired", f"expired {end:%Y-%m-%d}; its owner has to prolong it")
@@ -250,6 +251,15 @@ def _encryption_binding(
             raise _Refusal("not_yet_valid", f"is not valid before {created:%Y-%m-%d}")
         return binding, end
     raise _Refusal("no_encryption", "has no part that mail can be encrypted to: no signature on it holds")
+
+
+def _signing(subkey: Component, primary: Packet) -> list[Packet]:
+    """A part that signs, kept so that the reduced key verifies too; nothing when it is another part or revoked."""
+    own = [each for each in subkey.signatures if _is_by(each, primary)]
+    if any(_name(each.signature_type) == "SubkeyRevocation" for each in own):
+        return []
+    strong = [each for each in own if _is_strong(each) and (flags := each.key_flags) and flags.signing]
+    return [subkey.packet, *strong] if strong else []
 
 
 def _encrypts(packets: list[Packet]) -> bool:

@@ -68,11 +68,11 @@ def wrap(message: Entity, *, hide_subject: bool) -> Wrapped:
             if field.name not in _INSIDE_ONLY and not field.name.startswith(b"arc-"):
                 outer.append(octets)
                 recorded.append(b"HP-Outer: " + octets)
-    header = b"".join([*inner, *recorded, *_marked(structural)])
+    header = b"".join([*inner, *recorded, *_marked(structural, message.body)])
     return Wrapped(b"".join(outer), header + b"\r\n" + message.body)
 
 
-def _marked(structural: list[bytes]) -> list[bytes]:
+def _marked(structural: list[bytes], body: bytes) -> list[bytes]:
     """The fields of MIME, the Content-Type saying that fields are protected (§2.1.1)."""
     marked = []
     for octets in structural:
@@ -80,7 +80,9 @@ def _marked(structural: list[bytes]) -> list[bytes]:
             octets = _HP.sub(b"", octets).rstrip(b"\r\n; \t") + b';\r\n hp="cipher"\r\n'
         marked.append(octets)
     if not any(octets[:13].lower() == b"content-type:" for octets in structural):
-        marked.append(b'Content-Type: text/plain; charset=us-ascii; hp="cipher"\r\n')
+        # Text without MIME is ASCII by the letter (RFC 2045 §5.2); where it is not, UTF-8 is what it is these days.
+        charset = b"us-ascii" if body.isascii() else b"utf-8"
+        marked.append(b"Content-Type: text/plain; charset=" + charset + b'; hp="cipher"\r\n')
     return marked
 
 
