@@ -117,6 +117,16 @@ async def test_on_submission_a_grant_needs_tls_like_everybody() -> None:
     assert await client.line(f"MAIL FROM:<{ADA}>") == OK
 
 
+async def test_an_old_device_may_write_paths_as_old_programs_do_where_somebody_read_mail() -> None:
+    at = counter()
+    before = await greet(at)
+    assert (await before.line(f"mail from: {ADA}")).startswith("501 5.5.4 Syntax")
+    await read_mail(at)
+    client = await greet(at)
+    assert await client.line(f"mail from: {ADA}") == OK
+    assert await client.line(f"rcpt to:   {FAR}") == RCPT_OK
+
+
 async def test_without_a_login_nothing_changes() -> None:
     at = counter()
     assert not await may_send(at, service="submission")
@@ -262,11 +272,18 @@ async def test_a_client_that_a_proxy_names_has_its_own_grants_and_one_it_cannot_
     await client.line("EHLO device.example")
     assert await client.line(f"MAIL FROM:<{ADA}>") == OK
     assert await client.line(f"RCPT TO:<{FAR}>") == RCPT_OK
-    await read_mail(at, ip="192.0.2.1")
-    peer = msgspec.structs.replace(client.wire.peer, ip="192.0.2.1", direct="192.0.2.1", service="mx")
-    unnamed = at.desk.connect("mx", "192.0.2.1")
-    unnamed.session.gate.become(peer)
-    assert unnamed.session.gate.granted is None
+    (await read_mail(at, ip="192.0.2.1")).hang_up()
+    unnamed = await greet(at, "mx", "192.0.2.1", xclient=True)
+    await unnamed.line("XCLIENT ADDR=[UNAVAILABLE]")
+    await unnamed.line("EHLO device.example")
+    await unnamed.line(f"MAIL FROM:<{ADA}>")
+    assert await unnamed.line(f"RCPT TO:<{FAR}>") != RCPT_OK
+    reader = at.connect("pop3s", "192.0.2.1", tls=True)
+    gate = reader.session.gate
+    gate.peer = msgspec.structs.replace(gate.peer, direct="192.0.2.1")  # PROXY UNKNOWN
+    await reader.line(f"USER {BOB}")
+    assert (await reader.line(f"PASS {PASSWORD}")).startswith("+OK")
+    assert f"made {BOB}" not in told(at.desk)
 
 
 # --- what makes none -----------------------------------------------------------------------------------------------

@@ -19,9 +19,13 @@ from gatepost.accounts.credentials import with_password
 from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account, Alias, Domain, Found, MailingList
 from gatepost.audit.event import Event, RecordError
+from gatepost.gate.asking import MailHosts
+from gatepost.gate.callouts import Callouts
 from gatepost.gate.door import Door
 from gatepost.gate.grants import Grants
 from gatepost.gate.parts import GateParts
+from gatepost.gate.probes import Probes
+from gatepost.intake.cut_through import Passage
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.session import SmtpSession
 from gatepost.intake.settings import IntakeSettings, ListenerSettings
@@ -29,6 +33,7 @@ from gatepost.mail.address import parse_mailbox
 from gatepost.mail.ids import make_id
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.check import Check, CheckSettings
+from gatepost.policy.checks import recipient_exists, sender_callout
 from gatepost.policy.engine import Policy
 from gatepost.policy.registry import CHECKS
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
@@ -198,9 +203,11 @@ class FakeWire:
 
 
 class Desk:
-    """One server: example.org with ada, bob, an alias, a list and the catch-all domain catch.example.
+    """One server: example.org with ada, bob, an alias, a list and the catch-all domain catch.example; inner.example and
+    through.example have their mail elsewhere, and the latter by cut-through.
 
-    checks: a test's own, behind those that there are.
+    checks: a test's own, behind those that there are. hosts: the mail hosts of others, where there are some to ask.
+    passage: how mail is passed on before it is accepted. routed: a domain that has a route.
     """
 
     def __init__(
@@ -214,6 +221,9 @@ class Desk:
         settings: IntakeSettings | None = None,
         grants: GrantSettings | None = None,
         standing: MemoryStanding | None = None,
+        hosts: MailHosts | None = None,
+        passage: Passage | None = None,
+        routed: str = "",
     ) -> None:
         self.clock = HandClock()
         self.recorder = ListRecorder()
@@ -224,6 +234,7 @@ class Desk:
         names = ("example.org", "catch.example", "inner.example")
         domains = {name: Domain(name) for name in names}
         domains["inner.example"] = Domain("inner.example", "smtp://192.0.2.99:25")
+        domains["through.example"] = Domain("through.example", "smtp://192.0.2.98:25", cut_through=True)
         self.executor = ThreadPoolExecutor(1)
         rules = Policy((*CHECKS, *checks), policy)
         ids = CountingIds()
@@ -262,6 +273,9 @@ class Desk:
             floods=self.door.floods,
             grants=self.grants,
             resolver=self.resolver,
+            is_routed=lambda domain: domain == routed,
+            probes=self._probes(hosts, rules) if hosts else None,
+            callouts=self._callouts(hosts, rules) if hosts else None,
         )
         self.parts = IntakeParts(
             gate=gate,
@@ -269,7 +283,19 @@ class Desk:
             settings=settings or IntakeSettings(auth_delay=0.0),
             notify=self._notify,
             recipient_limits={"mx": 100, "submission": 1000, "submissions": 1000},
+            passage=passage,
         )
+
+    def _probes(self, hosts: MailHosts, rules: Policy) -> Probes:
+        settings = rules.settings_of(recipient_exists.CHECK)
+        assert isinstance(settings, recipient_exists.Settings)
+        report = lambda problem: self.alerts.append((recipient_exists.NAME, problem))  # noqa: E731
+        return Probes(hosts, self.standing, self.clock, settings, report)
+
+    def _callouts(self, hosts: MailHosts, rules: Policy) -> Callouts:
+        settings = rules.settings_of(sender_callout.CHECK)
+        assert isinstance(settings, sender_callout.Settings)
+        return Callouts(hosts, self.standing, self.clock, settings)
 
     def _notify(self) -> None:
         self.notified += 1

@@ -61,10 +61,12 @@ class MailingList(msgspec.Struct, frozen=True):
 
 
 class Domain(msgspec.Struct, frozen=True):
-    """One of our domains. relay_to: the URL of the next hop that keeps its mail, "" when we keep it."""
+    """One of our domains. relay_to: the URL of the next hop that keeps its mail, "" when we keep it. cut_through: a
+    stranger's message is accepted only once that next hop has taken it."""
 
     name: str
     relay_to: str = ""
+    cut_through: bool = False
 
 
 Found = Account | Alias | MailingList

@@ -25,7 +25,7 @@ from gatepost.audit.detectors.engine import Detectors
 from gatepost.audit.event import Event
 from gatepost.audit.writer import AuditWriter
 from gatepost.config import Config
-from gatepost.delivery.assembly import assemble, assemble_hosts
+from gatepost.delivery.assembly import assemble, assemble_hosts, assemble_passage
 from gatepost.delivery.loop import DeliveryLoop
 from gatepost.gate.announced import Announcements
 from gatepost.gate.callouts import Callouts
@@ -210,6 +210,17 @@ class Worker:
             settings=self._config.intake,
             notify=self._delivery.notify,
             recipient_limits={service: count.of(service) for service in SERVICES},
+            passage=assemble_passage(
+                self._sending,
+                self._hosts,
+                self._delivery.pool,
+                spool=self._spool,
+                addresses=self._gate.directory,
+                resolver=self._resolver,
+                clock=self._clock,
+                ids=self._ids,
+                draw=random.random,
+            ),
         )
 
     def _build_watching(self) -> Watching:

@@ -55,7 +55,7 @@ def assemble(sections: Sections, problems: Problems) -> Config | None:
         ),
         tls=_tls(_given(sections.tls)),
         domains={
-            name: Domain(name, hop_text(table.relay_to) if table.relay_to else "")
+            name: Domain(name, hop_text(table.relay_to) if table.relay_to else "", table.cut_through)
             for name, (_, table) in sections.domain.items()
         },
         relay_networks=NetworkSet(_given(sections.relay).networks),

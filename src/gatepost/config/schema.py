@@ -82,6 +82,7 @@ class DomainTable(Table):
     """`[domain."example.org"]`"""
 
     relay_to: Annotated[HopUrl | None, PlainValidator(next_hop(("smtp", "smtps", "lmtp"), ("http", "https")))] = None
+    cut_through: Switch = False
 
 
 if TYPE_CHECKING:

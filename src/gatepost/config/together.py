@@ -175,6 +175,10 @@ def _check_domains(sections: Sections, problems: Problems) -> None:
     if not sections.domain and not problems.errors:
         problems.warn(("domain",), "there is no [domain.\"...\"], so mail is accepted for nobody here",
                       'add one for each domain of yours, as in [domain."example.org"]')  # fmt: skip
+    for key, domain in sections.domain.values():
+        if domain.cut_through and domain.relay_to is None:
+            problems.error(("domain", key, "cut_through"), "there is no next hop that could answer for this domain",
+                           'add relay_to = "smtp://HOST:PORT", or remove cut_through')  # fmt: skip
     for name, (key, _) in sections.route.items():
         ours = sections.domain.get(name)
         if ours is not None:

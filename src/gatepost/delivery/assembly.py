@@ -11,6 +11,7 @@ from gatepost.delivery.loop import DeliveryLoop
 from gatepost.delivery.next_hop import NextHop, Timeouts
 from gatepost.delivery.notices import Notices
 from gatepost.delivery.outbound import OutboundSession
+from gatepost.delivery.passage import Message, Passage
 from gatepost.delivery.pool import Pool, PoolSettings
 from gatepost.delivery.probe import HostClient
 from gatepost.delivery.remote import RemoteDelivery
@@ -81,3 +82,23 @@ def assemble_hosts(
     return HostClient(
         Router(settings, resolver, draw), connector, settings.hostname, clock, draw, source=settings.source
     )
+
+
+def assemble_passage(
+    settings: DeliverySettings,
+    hosts: HostClient,
+    pool: Pool,
+    *,
+    spool: SpoolStore,
+    addresses: Addresses,
+    resolver: Resolver,
+    clock: Clock,
+    ids: Ids,
+    draw: Callable[[], float],
+) -> Passage:
+    """Who passes messages on before they are accepted (`intake.cut_through.Passage`). pool: of the delivery loop."""
+
+    def notices(message: Message) -> Notices:
+        return Notices(settings.hostname, addresses, message, ids, clock, settings.full_dsn_octets)
+
+    return Passage(hosts, Router(settings, resolver, draw), pool, spool, notices, clock, draw)

@@ -18,7 +18,7 @@ from gatepost.mail.text import printable
 from gatepost.ports.clock import Clock, Ids
 from gatepost.spool.destination import destination
 from gatepost.spool.model import Entry, EntryRecipient, NewEntry
-from gatepost.spool.port import Content, SpoolStore
+from gatepost.spool.port import Content, ContentStore, SpoolStore
 
 MAX_RECIPIENTS: Final = 1000  # of one new entry: a list of 100,000 is many entries, each small enough to hold
 MAX_HEADER_OCTETS: Final = 512 * 1024  # that are searched for Delivered-To
@@ -99,7 +99,7 @@ class Expansion:
             raise LoopError(f"mail for {printable(address)} comes back to it: a loop of aliases or forwards")
 
 
-async def read_header(spool: SpoolStore, entry_id: str, limit: int) -> bytes:
+async def read_header(spool: ContentStore, entry_id: str, limit: int) -> bytes:
     """The header section of an entry, blank line included; cut at the end of a line when it is over `limit` octets."""
     header = bytearray()
     async for octets in spool.read(entry_id):

@@ -68,6 +68,11 @@ class DeliveryLoop:
         self._is_stopping = False
         self._running: asyncio.Future[None] | None = None
 
+    @property
+    def pool(self) -> Pool:
+        """The sessions with next hops, for who passes mail on before it is in the spool."""
+        return self._pool
+
     def notify(self) -> None:
         """There may be something due: called after an entry was added or changed, as often as one likes."""
         if not self._settings.paused:

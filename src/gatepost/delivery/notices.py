@@ -19,7 +19,7 @@ from gatepost.mail.envelope import Envelope, Recipient
 from gatepost.ports.clock import Clock, Ids
 from gatepost.spool.destination import destination
 from gatepost.spool.model import Entry, NewEntry
-from gatepost.spool.port import Content, SpoolError, SpoolStore
+from gatepost.spool.port import Content, ContentStore, SpoolError
 
 MAX_RETURNED_HEADER_OCTETS: Final = 64 * 1024
 
@@ -42,7 +42,7 @@ class Notices:
         self,
         hostname: str,
         addresses: Addresses,
-        spool: SpoolStore,
+        spool: ContentStore,
         ids: Ids,
         clock: Clock,
         full_octets: int = 256 * 1024,

@@ -56,6 +56,35 @@ def attempt_event(entry: Entry, attempt: Attempt, endings: Sequence[Ending], mad
     )
 
 
+def passed_on_event(entry: Entry, attempt: Attempt, made: Sequence[str]) -> Event:
+    """The record of an attempt that was made before the message was accepted: nothing is tried again or told."""
+    details = dict(attempt.details)
+    dialogue = details.pop("dialogue", [])
+    results: list[dict[str, Any]] = [
+        {
+            "recipient": str(outcome.recipient.recipient.path),
+            "verdict": outcome.verdict,
+            "reply": str(outcome.reply)[:MAX_REPLY_CHARACTERS],
+            **({"at": outcome.at} if outcome.at else {}),
+        }
+        for outcome in attempt.outcomes
+    ]
+    verdicts = {outcome.verdict for outcome in attempt.outcomes}
+    details |= {"cut_through": True, "results": results, **({"made": list(made)} if made else {})}
+    details["verdict"] = verdicts.pop() if len(verdicts) == 1 else "mixed"
+    return Event(
+        kind="delivery.attempt",
+        message=entry.id,
+        sender=str(entry.envelope.reverse_path),
+        recipients=tuple(result["recipient"] for result in results),
+        octets=entry.octets,
+        dialogue=dialogue,
+        reply=results[0]["reply"],
+        took_ms=attempt.took_ms,
+        details=details,
+    )
+
+
 def made_event(parent: Entry, new: NewEntry, why: str) -> Event:
     """The record of an entry that delivery itself made. why: "notice" or "expansion"."""
     return Event(

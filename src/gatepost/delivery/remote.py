@@ -21,7 +21,7 @@ from gatepost.delivery.routing import Router
 from gatepost.mail.reply import Reply
 from gatepost.ports.clock import Clock
 from gatepost.spool.model import Entry, EntryRecipient
-from gatepost.spool.port import SpoolError, SpoolStore
+from gatepost.spool.port import ContentStore, SpoolError
 
 MAX_DIALOGUE_LINES: Final = 60
 
@@ -33,7 +33,9 @@ class Crowded(Exception):
 class RemoteDelivery:
     """Delivers recipients to other hosts. draw: 0 <= x < 1, each time another."""
 
-    def __init__(self, router: Router, pool: Pool, spool: SpoolStore, clock: Clock, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, router: Router, pool: Pool, spool: ContentStore, clock: Clock, draw: Callable[[], float]
+    ) -> None:
         self._router = router
         self._pool = pool
         self._spool = spool

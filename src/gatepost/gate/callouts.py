@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 UNKNOWN_SECONDS: Final = (
     600.0  # greylisting ends after some minutes, and a host that is down is not asked for each mail
 )
-MARK_SECONDS: Final = 60.0  # behind the end of a call: a host that calls back does so at once
+MARK_SECONDS: Final = 5.0  # behind the end of a call: a host that calls back does so before it answers
 ROLES: Final = ("postmaster", "abuse")
 
 

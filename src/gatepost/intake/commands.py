@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.audit.event import RecordError
+from gatepost.gate.gather_authors import is_our_domain
 from gatepost.gate.granted import choose, note_use, release
 from gatepost.gate.later import then
 from gatepost.gate.login import offered_mechanisms
@@ -13,6 +14,8 @@ from gatepost.gate.penalty import wait_for
 from gatepost.gate.proof import note_held
 from gatepost.gate.session import Decided
 from gatepost.intake.auth import AuthDialogue
+from gatepost.intake.cut_through import ALONE
+from gatepost.intake.cut_through import decided as decided_by
 from gatepost.intake.lookup import expand, verify
 from gatepost.intake.settings import ListenerSettings
 from gatepost.intake.sizes import announced_limit, content_limit
@@ -20,8 +23,10 @@ from gatepost.intake.tls_memory import note_failure, offers_starttls
 from gatepost.intake.transaction import Transaction
 from gatepost.intake.xclient import client_after
 from gatepost.mail.address import parse_literal
+from gatepost.mail.envelope import Recipient
+from gatepost.mail.network import NetworkSet
 from gatepost.mail.reply import Reply
-from gatepost.policy.checks import command_allowed
+from gatepost.policy.checks import command_allowed, content_framing
 from gatepost.policy.checks.command_budget import LEAST_IDLE
 from gatepost.policy.facts import (
     CommandFacts,
@@ -133,6 +138,8 @@ class Commands:
             self.begin_content()
         elif reply.code == 334:
             self._session.parser.expect_response()
+        elif reply.code == 235:
+            self._set_dialect(extended=True)
 
     def malformed(self, command: Malformed) -> Any:
         """The reply to a line that is no command; a refused path is on the record under its check."""
@@ -176,10 +183,19 @@ class Commands:
             rcptmax=session.parts.recipient_limits.get(facts.service),
             expn=facts.may_relay_by is not None and may_use("EXPN"),
             smtputf8=may_use("SMTPUTF8"),
-            chunking=may_use("CHUNKING"),
+            chunking=may_use("CHUNKING") and not self.mends_line_ends(),  # a chunk's octets are counted as sent
             dsn=may_use("DSN"),
             xclient=self._listener.xclient and facts.trusted,
+            # Old programs write "MAIL FROM: bob@example.org". From peers that are known it is no sign of evil.
+            strict=not (facts.trusted or facts.may_relay_by or facts.granted),
         )
+
+    def mends_line_ends(self) -> bool:
+        """Whether this peer is one of those whose bare LF is repaired (`content.framing`)."""
+        facts = self._gate.facts
+        settings = self._gate.parts.policy.settings_of(content_framing.CHECK)
+        assert isinstance(settings, content_framing.Settings)
+        return bool(settings.repair) and facts.network_may_relay and facts.client_ip in NetworkSet(settings.repair)
 
     def _may_use(self) -> Callable[[str], bool]:
         """Tells of a command or extension whether it is this peer's to use."""
@@ -268,12 +284,13 @@ class Commands:
 
     def _from(self, command: Mail) -> Any:
         waiting = self._carried if self._gate.facts.may_relay_by is None else ()  # a login in between counts
-        transaction = Transaction(self._gate, command.reverse_path, waiting)
+        transaction = Transaction(self._gate, command.reverse_path, waiting, self._session.parts.passage)
         facts = MailFacts(
             session=self._gate.facts,
             reverse_path=command.reverse_path,
             smtputf8=command.smtputf8,
             size=command.size,
+            sender_is_ours=is_our_domain(self._gate.parts.directory, command.reverse_path),
         )
         return then(self._gate.decide(Stage.MAIL, facts), lambda decided: self._mailed(transaction, decided))
 
@@ -316,6 +333,27 @@ class Commands:
             transaction.refuse_recipient(facts.forward_path, decision, reply)
             transaction.ledger.refuse(reply)
             return self._after(decision, reply)
+        domain = transaction.through.domain_for(facts)
+        if transaction.recipients and domain != transaction.through.domain:
+            apart = decided_by("defer", f"{facts.forward_path} is answered by another server than those before it")
+            return self._not_taken(facts, ALONE, apart)
+        if not domain:
+            return self._take(decision, facts)
+        envelope = self._session.protocol.envelope
+        asked = transaction.through.ask(domain, Recipient(facts.forward_path), envelope)
+        return then(asked, lambda no: self._not_taken(facts, *no) if no else self._take(decision, facts, domain))
+
+    def _not_taken(self, facts: RcptFacts, reply: Reply, why: Decision) -> Reply:
+        """A recipient that passed the checks, and cannot be taken all the same."""
+        transaction = self._open()
+        reply = reply.with_id(transaction.id)
+        transaction.refuse_recipient(facts.forward_path, why, reply)
+        transaction.ledger.refuse(reply)
+        return reply
+
+    def _take(self, decision: Decision, facts: RcptFacts, through: str = "") -> Any:
+        transaction = self._open()
+        transaction.through.domain = through
         transaction.note(decision)
         transaction.add_recipient(facts.forward_path, str(facts.resolution))
         transaction.ledger.accept(facts)
@@ -391,7 +429,10 @@ class Commands:
         self._transaction = None
         self.is_keeping = True
         try:
-            reply = await self._kept(transaction, entry, content, accepted)
+            if transaction.through.domain and hold is None:
+                reply = await self._passed_on(transaction, entry, content)
+            else:
+                reply = await self._kept(transaction, entry, content, accepted)
         finally:
             self.is_keeping = False
         if not reply.is_positive:
@@ -400,6 +441,31 @@ class Commands:
         await transaction.ledger.taken()
         if entry.held_by is Hold.CHECK and entry.login:
             await note_held(self._gate, entry.login)
+        return reply
+
+    async def _passed_on(self, transaction: Transaction, entry: NewEntry, content: Content) -> Reply:
+        """The next hop's answer, in our words. What it took for some recipients only is kept for the others."""
+        try:
+            handed = await transaction.through.hand_over(entry, content)
+        except BaseException:
+            content.discard()
+            raise
+        if handed.why:
+            word = "defer" if handed.reply is None or handed.reply.is_transient else "reject"
+            transaction.note(decided_by(word, f"the next hop of {transaction.through.domain} says: {handed.why}"))
+        try:
+            for event in handed.events:
+                self._gate.record(event)
+        except RecordError:
+            content.discard()
+            return UNRECORDED
+        if handed.left is not None:
+            return await self._kept(transaction, handed.left, content, ACCEPTED)
+        content.discard()
+        reply = self._recorded(transaction, (handed.reply or ACCEPTED).with_id(transaction.id), transaction.octets)
+        if reply.is_positive:
+            self.messages += 1
+            self._session.parts.notify()  # a notice of success may be due
         return reply
 
     async def _kept(self, transaction: Transaction, entry: NewEntry, content: Content, kept: Reply) -> Reply:
@@ -434,6 +500,7 @@ class Commands:
         """The open transaction, if any, is over without a message; it is recorded. Raises RecordError."""
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
+            transaction.through.part()
             if transaction.content is not None:
                 transaction.content.discard()
             transaction.ledger.end(None)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gatepost.gate.parts import GateParts
+from gatepost.intake.cut_through import Passage
 from gatepost.intake.settings import IntakeSettings
 from gatepost.spool.port import SpoolStore
 
@@ -13,10 +14,11 @@ from gatepost.spool.port import SpoolStore
 @dataclass(frozen=True)
 class IntakeParts:
     """gate: decides and records. spool: keeps. notify: tells delivery that there is something to do. recipient_limits:
-    what EHLO announces for a service."""
+    what EHLO announces for a service. passage: passes mail on before it is accepted, for domains with `cut_through`."""
 
     gate: GateParts
     spool: SpoolStore
     settings: IntakeSettings
     notify: Callable[[], None]
     recipient_limits: dict[str, int]
+    passage: Passage | None = None

@@ -17,6 +17,7 @@ from gatepost.gate.later import is_later
 from gatepost.gate.session import GateSession
 from gatepost.intake.commands import Commands
 from gatepost.intake.parts import IntakeParts
+from gatepost.intake.repair import LineEnds
 from gatepost.intake.settings import ListenerSettings
 from gatepost.mail.reply import Reply
 from gatepost.ports.wire import Timer, Wire
@@ -51,6 +52,7 @@ class SmtpSession:
         self.dialogue = Dialogue()
         self.commands = Commands(self, listener)
         lmtp = wire.peer.service == "lmtp"
+        self.line_ends = LineEnds() if self.commands.mends_line_ends() else None
         self.protocol = ServerSession(lmtp=lmtp, is_tls=wire.tls is not None)
         self.dialect = self.commands.offer.dialect(extended=True)
         self.parser = Parser(self.dialect)
@@ -74,7 +76,7 @@ class SmtpSession:
 
     def data_received(self, octets: bytes) -> None:
         """Take what came, answer what is complete, in one write."""
-        self.parser.feed(octets)
+        self.parser.feed(octets if self.line_ends is None else self.line_ends.mend(octets))
         if self._task is None:
             self._pump()
         elif self.parser.read_ahead > BUSY_READ_AHEAD and not self._paused:
@@ -283,6 +285,8 @@ class SmtpSession:
     def _event(self, reason: str) -> Any:
         clock = self.parts.gate.clock
         details: dict[str, Any] = {"messages": self.commands.messages}
+        if self.line_ends is not None and self.line_ends.repaired:
+            details["bare_lf_repaired"] = self.line_ends.repaired
         if reason:
             details["lost"] = reason
         return self.gate.event(

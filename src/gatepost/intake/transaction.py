@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from gatepost.accounts.addresses import path_of
 from gatepost.audit.event import Event
+from gatepost.gate.gather_authors import NOBODY
 from gatepost.gate.ledger import Ledger
 from gatepost.gate.session import MAX_RECORDED_VERDICTS, GateSession
 from gatepost.intake.content import MessageContent, header_facts
+from gatepost.intake.cut_through import CutThrough, Passage
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope
 from gatepost.mail.header import HeaderSection
@@ -28,7 +32,7 @@ MAX_REFUSED_RECORDED: Final = 100  # recipients named in the event; more are cou
 
 class Transaction:
     """From MAIL to its end. id: of the spool entry and of the `smtp.message` event. waiting: verdicts that were given
-    before the message was there, and are about it."""
+    before the message was there, and are about it. through: cut-through, where its recipients want that."""
 
     __slots__ = (
         "_began",
@@ -45,10 +49,17 @@ class Transaction:
         "recipients",
         "reverse_path",
         "section",
+        "through",
         "waiting",
     )
 
-    def __init__(self, session: GateSession, reverse_path: Path, waiting: Iterable[Verdict] = ()) -> None:
+    def __init__(
+        self,
+        session: GateSession,
+        reverse_path: Path,
+        waiting: Iterable[Verdict] = (),
+        passage: Passage | None = None,
+    ) -> None:
         self._session = session
         self.id = session.parts.ids.new()
         self.reverse_path = reverse_path
@@ -64,6 +75,7 @@ class Transaction:
         self._refused_count = 0
         self._frozen: Verdict | None = None
         self.waiting = list(waiting)
+        self.through = CutThrough(session, passage)
 
     def note(self, decision: Decision) -> None:
         """Keep what was evaluated. Recipients that passed alike are recorded once: it is the same decision."""
@@ -95,6 +107,7 @@ class Transaction:
 
     def begin_content(self, content: Content, limit: int) -> None:
         """DATA or the first BDAT was accepted."""
+        self.through.part()
         is_submission = self._session.facts.submits
         self.content = MessageContent(content, limit, drop_bcc=is_submission)
 
@@ -113,6 +126,7 @@ class Transaction:
             has_8bit=end.has_8bit,
             declared_8bit=envelope.body == "8BITMIME",
             smtputf8=envelope.smtputf8,
+            from_=UNSET if self._session.facts.account else NOBODY,  # at hand: who has no account writes as it likes
             new=self.ledger.new,
             recipient_limits=self.ledger.recipient_limits,
         )

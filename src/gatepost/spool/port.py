@@ -44,6 +44,16 @@ class Content(Protocol):
         ...
 
 
+class ContentStore(Protocol):
+    """What a spool does with content alone; whoever only reads messages and writes notices needs no more."""
+
+    def new_content(self) -> Content: ...
+
+    def read(self, entry_id: str) -> AsyncIterator[bytes]:
+        """As `SpoolStore.read`."""
+        ...
+
+
 class SpoolStore(Protocol):
     """One spool, owned by this worker. A call that changes it returns after the commit is on stable storage."""
 
