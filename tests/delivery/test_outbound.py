@@ -16,8 +16,8 @@ from gatepost.delivery.outbound import Job, NextHop, OpenFailed, OutboundSession
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope, Recipient
 from gatepost.ports.connect import TlsError, TlsState
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.smtp.client_auth import Credentials
-from gatepost.protocol.smtp.client_commands import LocalProtocolError
 from gatepost.spool.port import SpoolError
 
 HOP = NextHop("192.0.2.7", "mx.example.net")

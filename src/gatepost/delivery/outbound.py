@@ -18,8 +18,9 @@ from gatepost.mail.envelope import Recipient
 from gatepost.mail.reply import Reply
 from gatepost.ports.clock import Clock
 from gatepost.ports.connect import ConnectError, Connector, TlsState
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.smtp.client import State
-from gatepost.protocol.smtp.client_commands import LocalProtocolError, Needs
+from gatepost.protocol.smtp.client_commands import Needs
 from gatepost.protocol.smtp.client_replies import PeerOffer, ProtocolError
 from gatepost.protocol.smtp.client_transaction import Receive, RecipientResult, Send, Transaction
 from gatepost.protocol.smtp.limits import MIN_RECIPIENTS

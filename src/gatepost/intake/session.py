@@ -28,7 +28,8 @@ from gatepost.protocol.smtp.commands import (
     parse_command,
 )
 from gatepost.protocol.smtp.framing import Content, FramingError, Item, Line, Parser
-from gatepost.protocol.smtp.server import Ask, Send, ServerSession, State, Take
+from gatepost.protocol.smtp.server import Ask, Send, ServerSession, Take
+from gatepost.protocol.smtp.server_states import State
 
 log = structlog.get_logger()
 

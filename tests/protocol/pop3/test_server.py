@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.pop3 import commands
 from gatepost.protocol.pop3.capabilities import Offer
 from gatepost.protocol.pop3.commands import (
@@ -28,7 +29,7 @@ from gatepost.protocol.pop3.commands import (
 )
 from gatepost.protocol.pop3.listing import Listing
 from gatepost.protocol.pop3.replies import err, ok
-from gatepost.protocol.pop3.server import Ask, LocalProtocolError, Send, ServerSession, State
+from gatepost.protocol.pop3.server import Ask, Send, ServerSession, State
 
 OFFER = Offer(login=True, mechanisms=("PLAIN",), stls=True)
 EXAMPLES: dict[type[Command], Command] = {

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.protocol.sasl.test_scram import END_POINT, OF_VECTOR, VECTOR
 
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.sasl.exchange import (
     Exchange,
     decode_initial,
@@ -14,15 +15,7 @@ from gatepost.protocol.sasl.exchange import (
     encode,
     failure_reply,
 )
-from gatepost.protocol.sasl.mechanism import (
-    Action,
-    Challenge,
-    Failure,
-    LocalProtocolError,
-    NeedsPassword,
-    NeedsVerifiers,
-    Success,
-)
+from gatepost.protocol.sasl.mechanism import Action, Challenge, Failure, NeedsPassword, NeedsVerifiers, Success
 from gatepost.protocol.sasl.server import offered_mechanisms, server_mechanism
 
 

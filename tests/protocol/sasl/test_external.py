@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.sasl.exchange import Exchange
 from gatepost.protocol.sasl.external import External
-from gatepost.protocol.sasl.mechanism import Challenge, Failure, LocalProtocolError, Success
+from gatepost.protocol.sasl.mechanism import Challenge, Failure, Success
 from gatepost.protocol.sasl.server import offered_mechanisms, server_mechanism
 
 

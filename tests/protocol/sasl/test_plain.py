@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocol.sasl.mechanism import Challenge, Failure, LocalProtocolError, NeedsPassword, Success
+from gatepost.protocol.errors import LocalProtocolError
+from gatepost.protocol.sasl.mechanism import Challenge, Failure, NeedsPassword, Success
 from gatepost.protocol.sasl.plain import Login, Plain
 
 

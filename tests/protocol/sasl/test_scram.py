@@ -13,14 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scramp import ScramClient, ScramException
 
-from gatepost.protocol.sasl.mechanism import (
-    Action,
-    Challenge,
-    Failure,
-    LocalProtocolError,
-    NeedsVerifiers,
-    Success,
-)
+from gatepost.protocol.errors import LocalProtocolError
+from gatepost.protocol.sasl.mechanism import Action, Challenge, Failure, NeedsVerifiers, Success
 from gatepost.protocol.sasl.saslprep import saslprep
 from gatepost.protocol.sasl.scram import derive_keys
 from gatepost.protocol.sasl.scram_server import ScramSha256, ScramSha256Plus

@@ -6,6 +6,7 @@ from textwrap import dedent
 
 from gatepost.mail.envelope import Envelope
 from gatepost.mail.reply import Reply
+from gatepost.protocol.smtp.command_syntax import parse_command
 from gatepost.protocol.smtp.commands import (
     Auth,
     AuthResponse,
@@ -21,7 +22,6 @@ from gatepost.protocol.smtp.commands import (
     Rcpt,
     StartTls,
     Xclient,
-    parse_command,
 )
 from gatepost.protocol.smtp.extensions import Offer
 from gatepost.protocol.smtp.framing import Content, FramingError, Line, Parser

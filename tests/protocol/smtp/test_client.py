@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.mail.reply import Reply
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.smtp.client import SENT, Answer, ClientSession, State, Step
-from gatepost.protocol.smtp.client_commands import LocalProtocolError
 from gatepost.protocol.smtp.client_replies import PeerOffer, ProtocolError
 
 PIPELINING = b"250-mx.example.org\r\n250 PIPELINING\r\n"

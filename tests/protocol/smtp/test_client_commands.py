@@ -5,8 +5,9 @@ import pytest
 
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope, Recipient
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.smtp import client_commands as commands
-from gatepost.protocol.smtp.client_commands import LocalProtocolError, Needs
+from gatepost.protocol.smtp.client_commands import Needs
 from gatepost.protocol.smtp.client_replies import PeerOffer
 
 ALL = PeerOffer(size=0, eight_bit_mime=True, smtputf8=True, dsn=True, auth=("PLAIN",))

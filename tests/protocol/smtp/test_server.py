@@ -8,6 +8,7 @@ from tests.protocol.smtp.conversation import OFFER, Server, talk
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope, Recipient
 from gatepost.mail.reply import Reply
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.smtp.commands import (
     Auth,
     AuthResponse,
@@ -32,7 +33,8 @@ from gatepost.protocol.smtp.commands import (
     Xclient,
 )
 from gatepost.protocol.smtp.extensions import Offer
-from gatepost.protocol.smtp.server import Ask, LocalProtocolError, Send, ServerSession, State, Take
+from gatepost.protocol.smtp.server import Ask, Send, ServerSession, Take
+from gatepost.protocol.smtp.server_states import State
 from gatepost.protocol.smtp.xclient import XclientAttributes
 
 OK = Reply(250, "2.0.0", "Ok")

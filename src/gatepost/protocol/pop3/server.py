@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.pop3.capabilities import Offer, capability_lines, mechanism_lines
 from gatepost.protocol.pop3.commands import (
     Auth,
@@ -35,10 +36,6 @@ from gatepost.protocol.pop3.commands import (
 )
 from gatepost.protocol.pop3.listing import Listing
 from gatepost.protocol.pop3.replies import Reply, err, ok
-
-
-class LocalProtocolError(RuntimeError):
-    """We, not the peer, called the session out of order."""
 
 
 class State(Enum):

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from gatepost.mail.reply import Reply
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.sasl.mechanism import (
     Action,
     Challenge,
     Failure,
-    LocalProtocolError,
     NeedsPassword,
     NeedsVerifiers,
     ServerMechanism,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.sasl.mechanism import (
     MAX_NAME_OCTETS,
     Action,
     Failure,
-    LocalProtocolError,
     ServerMechanism,
     Success,
     is_same_identity,

@@ -10,6 +10,8 @@ from typing import ClassVar, Final, Literal, Protocol
 
 import msgspec
 
+from gatepost.protocol.errors import LocalProtocolError
+
 MAX_NAME_OCTETS: Final = 1024  # far above any address; what is longer is no honest login
 MAX_PASSWORD_OCTETS: Final = 1024
 
@@ -57,10 +59,6 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 Action = Challenge | NeedsPassword | NeedsVerifiers | Success | Failure
-
-
-class LocalProtocolError(Exception):
-    """Our own misuse of a mechanism or exchange; never the client's doing."""
 
 
 class Verifier(Protocol):

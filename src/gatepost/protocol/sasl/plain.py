@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.sasl.mechanism import (
     MAX_NAME_OCTETS,
     MAX_PASSWORD_OCTETS,
     Action,
     Challenge,
     Failure,
-    LocalProtocolError,
     NeedsPassword,
     ServerMechanism,
     Success,

@@ -6,11 +6,11 @@ import hmac
 from collections.abc import Sequence
 from typing import ClassVar
 
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.sasl.mechanism import (
     Action,
     Challenge,
     Failure,
-    LocalProtocolError,
     NeedsVerifiers,
     ServerMechanism,
     Success,

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from gatepost.mail.reply import Reply
-from gatepost.protocol.smtp.client_commands import LocalProtocolError
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.smtp.client_replies import (
     PeerOffer,
     ProtocolError,

@@ -11,6 +11,7 @@ import msgspec
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope, Recipient
 from gatepost.mail.reply import Reply
+from gatepost.protocol.errors import LocalProtocolError
 from gatepost.protocol.smtp.client_replies import PeerOffer
 from gatepost.protocol.smtp.xtext import encode_utf8_address, encode_xtext
 
@@ -20,10 +21,6 @@ RSET: Final = b"RSET\r\n"
 DATA: Final = b"DATA\r\n"
 QUIT: Final = b"QUIT\r\n"
 STARTTLS: Final = b"STARTTLS\r\n"
-
-
-class LocalProtocolError(Exception):
-    """We misused our side of the session: a defect of ours, never the peer's doing."""
 
 
 class Needs(msgspec.Struct, frozen=True):

@@ -13,13 +13,8 @@ import msgspec
 
 from gatepost.mail.reply import Reply
 from gatepost.mail.text import printable
-from gatepost.protocol.smtp.commands import (
-    AuthResponse,
-    EndOfChunk,
-    EndOfData,
-    Malformed,
-    parse_response,
-)
+from gatepost.protocol.smtp.command_syntax import parse_response
+from gatepost.protocol.smtp.commands import AuthResponse, EndOfChunk, EndOfData, Malformed
 from gatepost.protocol.smtp.limits import (
     AUTH_PARAMETER_OCTETS,
     BODY_PARAMETER_OCTETS,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gatepost.mail.address import NULL_PATH, Path
 from gatepost.mail.envelope import Recipient
+from gatepost.protocol.smtp.command_syntax import parse_command, parse_response
 from gatepost.protocol.smtp.commands import (
     Auth,
     AuthResponse,
@@ -28,8 +29,6 @@ from gatepost.protocol.smtp.commands import (
     StartTls,
     Vrfy,
     Xclient,
-    parse_command,
-    parse_response,
 )
 from gatepost.protocol.smtp.parameters import Dialect
 from gatepost.protocol.smtp.xclient import XclientAttributes
