@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -135,7 +136,7 @@ async def test_without_a_login_nothing_changes() -> None:
 
 
 async def test_switched_off_a_login_is_a_login_and_no_more() -> None:
-    at = Counter()
+    at = Counter(grants=msgspec.structs.replace(SETTINGS, enabled=False))
     await read_mail(at)
     assert not await may_send(at)
     assert told(at.desk) == []
@@ -202,6 +203,30 @@ async def test_of_several_accounts_the_sender_chooses() -> None:
     assert await client.line(f"RCPT TO:<{FAR}>") == DENIED
 
 
+async def test_an_address_is_its_own_accounts_before_that_of_others_who_may_use_it() -> None:
+    at = counter()
+    bob = at.desk.accounts.find(BOB)
+    assert isinstance(bob, Account)
+    at.desk.accounts.put(msgspec.structs.replace(bob, send_as=(ADA,)))
+    (await read_mail(at)).hang_up()
+    at.desk.clock.at += 1
+    (await read_mail(at, BOB)).hang_up()
+    assert await may_send(at)
+    assert last(at.desk, "used").login == ADA
+    await at.desk.grants.revoke(ADA, "root")
+    assert await may_send(at)
+    assert last(at.desk, "used").login == BOB
+
+
+async def test_in_a_relay_network_a_grant_changes_nothing() -> None:
+    at = counter(relay_networks=("192.0.2.0/24",))
+    await read_mail(at)
+    assert await may_send(at)
+    assert await may_send(at, "scanner@example.net")
+    assert told(at.desk) == [f"made {ADA}"]
+    assert at.desk.recorder.of("smtp.message")[-2].login == ""
+
+
 async def test_a_grant_counts_for_its_transaction_only() -> None:
     at = counter()
     await read_mail(at)
@@ -254,11 +279,17 @@ async def test_a_login_elsewhere_leaves_no_trace_in_the_record_of_grants() -> No
     assert told(at.desk) == []
 
 
-async def test_a_gateways_address_has_no_grants_and_loses_those_it_had() -> None:
+@pytest.mark.parametrize("by", ["login", "review"])
+async def test_a_gateways_address_has_no_grants_and_loses_those_it_had(by: str) -> None:
     at = counter()
     await read_mail(at)
     await at.desk.standing.remember(GOOD, gateway_key(HOME), b"1", at.desk.clock.unix() + 86400)
     assert not await may_send(at)
+    assert told(at.desk) == [f"made {ADA}"]
+    if by == "review":
+        await at.desk.grants.review()
+        assert told(at.desk)[-1] == f"ended {ADA}"
+        return
     await read_mail(at, BOB)
     assert told(at.desk)[-2:] == [f"ended {ADA}", f"refused {BOB}"]
     assert "gateway" in last(at.desk, "refused").details["why"]
@@ -379,6 +410,15 @@ async def test_an_end_in_the_middle_of_a_session_counts_from_the_next_message_on
     assert await client.line(f"MAIL FROM:<{ADA}>") == LOGIN_FIRST
 
 
+async def test_a_session_knows_the_end_without_looking_again() -> None:
+    at = counter()
+    await read_mail(at)
+    at.desk.clock.at += WINDOW - 0.5
+    client = await greet(at, "submissions", tls=True)
+    at.desk.clock.at += 0.5
+    assert await client.line(f"MAIL FROM:<{ADA}>") == LOGIN_FIRST
+
+
 @pytest.mark.parametrize("which", [ADA, HOME])
 async def test_revoked_it_ends_at_once_in_running_sessions_too(which: str) -> None:
     at = counter()
@@ -459,6 +499,7 @@ class LaterStanding(MemoryStanding):
 
     def recall(self, table: Table, key: str, now: float) -> Any:
         async def later() -> bytes | None:
+            await asyncio.sleep(0)
             return MemoryStanding.recall(self, table, key, now)
 
         return later()
@@ -466,6 +507,7 @@ class LaterStanding(MemoryStanding):
     async def replace(
         self, table: Table, key: str, before: bytes | None, value: bytes, until: float, now: float
     ) -> bool:
+        await asyncio.sleep(0)
         if MemoryStanding.recall(self, table, key, now) != before:
             return False
         await self.remember(table, key, value, until)
@@ -512,21 +554,27 @@ async def test_a_session_with_a_message_needs_one_look_up_and_elsewhere_none() -
     assert standing.asked == 1
 
 
-async def test_workers_that_grant_at_the_same_time_lose_nothing() -> None:
-    at = counter()
-    workers = [at, *(Counter(grants=SETTINGS, standing=at.desk.standing) for _ in range(2))]
-    for worker in workers[1:]:
-        worker.memory.put(BOB, b"x\r\n")
-    await asyncio.gather(read_mail(workers[0]), read_mail(workers[1], BOB))
-    assert await may_send(workers[2], ADA)
-    assert await may_send(workers[2], BOB)
-    at.desk.clock.at += WINDOW
-    for worker in workers[1:]:
+async def test_workers_that_change_one_address_at_the_same_time_lose_nothing() -> None:
+    at = counter(standing=LaterStanding())
+    workers = [at, *(counter(standing=at.desk.standing) for _ in range(2))]
+    found = [at.desk.accounts.find(name) for name in (ADA, BOB)]
+    logins = [
+        worker.desk.grants.logged_in(HOME, account, "", by="pop3", is_private=True, event_of=partial(Event, "grant"))
+        for worker in workers
+        for account in found
+        if isinstance(account, Account)
+    ]
+    await asyncio.gather(*logins)
+    assert sorted(grant.account for _, grant in at.desk.grants.all()) == [ADA, BOB]
+    assert sorted(_whats(workers)) == ["made", "made", "prolonged", "prolonged", "prolonged", "prolonged"]
+    for worker in workers:
         worker.desk.clock.at += WINDOW
     await asyncio.gather(*(worker.desk.grants.review() for worker in workers))
-    ends = [event.login for worker in workers for event in worker.desk.recorder.of("grant")
-            if event.details["what"] == "ended"]  # fmt: skip
-    assert sorted(ends) == [ADA, BOB]
+    assert _whats(workers).count("ended") == 2
+
+
+def _whats(workers: list[Counter]) -> list[str]:
+    return [event.details["what"] for worker in workers for event in worker.desk.recorder.of("grant")]
 
 
 class Broken(MemoryStanding):
