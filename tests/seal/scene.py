@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gatepost.seal.cms.names import fingerprint
 from gatepost.seal.keys import check_key
 from gatepost.seal.model import KnownKey, RecipientKey, Secret, SigningKey
-from gatepost.seal.cms.names import fingerprint
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MESSAGE = (
@@ -82,9 +82,7 @@ def certificate(
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.RFC822Name(address)]), False)
     builder = builder.add_extension(usage or _usage(), True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), False)
-    builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False
-    )
+    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
     return builder.sign(issuer_key, digest())
 
 

@@ -6,11 +6,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from pysequoia.packet import PacketPile
+from tests.seal import scene
+from tests.seal.scene import NOW
 
 from gatepost.seal.keys import check_key
 from gatepost.seal.model import RecipientKey, Refused
-from tests.seal import scene
-from tests.seal.scene import NOW
 
 BOB = "bob@example.net"
 
@@ -57,7 +58,7 @@ def test_an_openpgp_key_that_expired_or_was_revoked_is_refused():
     assert code(bytes(public), now=NOW + timedelta(days=2)) == "expired"
     assert code(bytes(public) + bytes(public.revoke(key.certifier()))) == "revoked"
     revoked = public.revoke_user_id(public.user_ids[0], key.certifier())
-    packets = list(__import__("pysequoia.packet").packet.PacketPile.from_bytes(bytes(public)))
+    packets = list(PacketPile.from_bytes(bytes(public)))
     at = next(place for place, packet in enumerate(packets) if packet.user_id)
     assert code(b"".join(map(bytes, packets[: at + 1])) + bytes(revoked) + b"".join(map(bytes, packets[at + 1 :]))) in (
         "revoked", "malformed",
@@ -78,7 +79,10 @@ def test_only_the_user_id_of_the_address_is_kept():
     assert found.fingerprint == key.extract_certificate().fingerprint.lower()
 
 
-@pytest.mark.parametrize("junk", [b"", b"x", b"\x30\x80", b"\x99\x01\x0d\x04", bytes(range(256)), b"-----BEGIN CERTIFICATE-----\n"])  # fmt: skip
+JUNK = [b"", b"x", b"\x30\x80", b"\x99\x01\x0d\x04", bytes(range(256)), b"-----BEGIN CERTIFICATE-----\n"]
+
+
+@pytest.mark.parametrize("junk", JUNK)
 def test_what_is_no_key_is_malformed(junk):
     assert code(junk) == "malformed"
     key = bytes(scene.pgp_key(BOB).extract_certificate())

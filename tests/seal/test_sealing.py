@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.seal import scene
+from tests.seal.scene import BODY, MESSAGE, NOW
 
 from gatepost.seal.detect import is_sealed
 from gatepost.seal.model import Refused, Sealed, SealOptions
 from gatepost.seal.opening import open_
 from gatepost.seal.sealing import seal
-from tests.seal import scene
-from tests.seal.scene import BODY, MESSAGE, NOW
 
 OPTIONS = SealOptions(now=NOW)
 BOB = "bob@example.net"

@@ -1,7 +1,7 @@
 """Opening a message: layer by layer, all of it or nothing, with a verdict.
 
-What cannot be authenticated is not released: ciphertext without integrity (OpenPGP without MDC, CMS with CBC) only under
-a signature that holds over the whole of it, a message that is only signed never under a signature that does not hold.
+What cannot be authenticated is not released: CMS with CBC only under a signature that holds over the whole of it,
+OpenPGP without MDC never, a message that is only signed not under a signature that does not hold.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class _Opening:
         self.signature: SignatureState = "none"
         self.signer: Signer | None = None
         self.layers = 0
+        self.remark = ""
         self._secrets, self._known, self._now = secrets, known, now
 
     def take_off(self, layer: Layer) -> None:
@@ -57,7 +58,7 @@ class _Opening:
             if layer.kind == "openpgp":
                 found = openpgp.decrypt(layer.data, self._secrets, self._known)
                 self.signature, self.signer = found.signature, found.signer
-                self.is_authenticated = True
+                self.is_authenticated, self.remark = True, found.remark
                 if found.text is None:
                     raise _Shut("it holds a signature that does not fit its text or its key")
                 return found.text
@@ -98,9 +99,7 @@ class _Opening:
             raise _Shut("it is signed with a key that is not known here, so nobody can tell whether it was changed")
 
 
-def open_(
-    message: bytes, secrets: Sequence[Secret], certificates: Sequence[KnownKey], now: datetime
-) -> Opened:
+def open_(message: bytes, secrets: Sequence[Secret], certificates: Sequence[KnownKey], now: datetime) -> Opened:
     """The text of `message` and a verdict; the text is None when anything is in doubt, never a part. Raises nothing.
 
     secrets: private keys that may open it, of either kind. certificates: keys that signatures are checked with.
@@ -117,7 +116,9 @@ def open_(
     if opening.signature == "good" and not _is_author(opening, outer):
         opening.signature = "untrusted"
     found = unwrap(outer, opening.entity.octets, is_author_proven=opening.signature == "good")
-    verdict = _verdict(opening, unprotected=found.unprotected, hidden=found.hidden, remark=found.remark)
+    verdict = _verdict(
+        opening, unprotected=found.unprotected, hidden=found.hidden, remark=found.remark or opening.remark
+    )
     return Opened(found.text, verdict)
 
 

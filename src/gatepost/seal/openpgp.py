@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gatepost.seal.model import KnownKey, RecipientKey, Secret, SignatureState, Signer, SigningKey
 from gatepost.seal.openpgp_keys import addresses_of, components_of, packets_of
 from gatepost.seal.openpgp_library import OpenPgpError, call, library
+
+_COMPRESSED: Final = (
+    "the signature lies inside of compressed text, where it cannot be checked here; ask for one that is not compressed"
+)
 
 
 class PgpText(msgspec.Struct, frozen=True):
@@ -23,6 +27,7 @@ class PgpText(msgspec.Struct, frozen=True):
     text: bytes | None
     signature: SignatureState
     signer: Signer | None = None
+    remark: str = ""
 
 
 def encrypt_mime(payload: bytes, keys: Sequence[RecipientKey], signer: SigningKey | None) -> bytes:
@@ -54,7 +59,7 @@ def decrypt(packets: bytes, openers: Sequence[Secret], known: Sequence[KnownKey]
     failure = OpenPgpError("none of the private keys opens it")
     for decryptor in decryptors:
         try:
-            plain = call(lambda key=decryptor: library().decrypt(packets, decryptor=key))
+            plain = _decrypted(packets, decryptor)
         except OpenPgpError as error:
             failure = _explained(error)
             continue
@@ -62,6 +67,10 @@ def decrypt(packets: bytes, openers: Sequence[Secret], known: Sequence[KnownKey]
             return PgpText(bytes(plain.bytes), "none")
         return _signed(packets, decryptor, bytes(plain.bytes), certificates)
     raise failure
+
+
+def _decrypted(packets: bytes, decryptor: Any) -> Any:
+    return call(lambda: library().decrypt(packets, decryptor=decryptor))
 
 
 def _explained(error: OpenPgpError) -> OpenPgpError:
@@ -91,7 +100,11 @@ def _is_signed(packets: bytes, decryptor: Any) -> bool:
 def _signed(packets: bytes, decryptor: Any, text: bytes, certificates: _Certificates) -> PgpText:
     try:
         plain = call(lambda: library().decrypt(packets, decryptor=decryptor, store=certificates.find))
-    except OpenPgpError:
+    except OpenPgpError as error:
+        if "message structure" in str(error):
+            # The library decrypts what gpg compressed before encrypting, but follows no signature into it. The text is
+            # authenticated by the encryption all the same; who wrote it stays open, as if nobody had signed.
+            return PgpText(text, "unknown", Signer(fingerprint=certificates.asked), _COMPRESSED)
         if certificates.has_found:
             return PgpText(None, "bad")
         return PgpText(text, "unknown", Signer(fingerprint=certificates.asked))
@@ -173,12 +186,16 @@ def _decryptors(openers: Sequence[Secret]) -> tuple[list[Any], list[str]]:
         try:
             for material in _by_subkey(secret.material):
                 try:
-                    found.append(call(lambda m=material: library().Tsk.from_packets(m).decryptor(secret.passphrase)))
+                    found.append(_decryptor(material, secret.passphrase))
                 except OpenPgpError as error:
                     reasons.append(_locked(str(error), secret.passphrase))
         except OpenPgpError as error:
             reasons.append(f"the private key of OpenPGP cannot be read: {error}")
     return found, reasons
+
+
+def _decryptor(packets: list[Any], passphrase: str | None) -> Any:
+    return call(lambda: library().Tsk.from_packets(packets).decryptor(passphrase))
 
 
 def _locked(text: str, passphrase: str | None) -> str:
@@ -198,8 +215,10 @@ def _by_subkey(material: bytes) -> list[list[Any]]:
             subkeys.append(packets)
         elif not str(component.packet.tag).endswith("PublicSubkey"):
             head += packets
-    usable = [
-        packets for packets in subkeys
-        if any(flags.transport_encryption or flags.storage_encryption for each in packets[1:] if (flags := each.key_flags))
-    ]  # fmt: skip
+    usable = [packets for packets in subkeys if any(_is_to_encrypt(each) for each in packets[1:])]
     return [[*head, *packets] for packets in usable] or [head]
+
+
+def _is_to_encrypt(signature: Any) -> bool:
+    flags = signature.key_flags
+    return flags is not None and bool(flags.transport_encryption or flags.storage_encryption)

@@ -191,9 +191,7 @@ def _algorithm(packet: Packet) -> str:
     )  # fmt: skip
 
 
-def _user_ids_for(
-    address: str, octets: bytes, primary: Component, others: Sequence[Component]
-) -> list[Component]:
+def _user_ids_for(address: str, octets: bytes, primary: Component, others: Sequence[Component]) -> list[Component]:
     named = [each for each in others if _tag(each.packet) == "UserID"]
     ours = [each for each in named if _email(each.packet) == address]
     if not ours:
@@ -203,7 +201,7 @@ def _user_ids_for(
     if not strong:
         raise _Refusal(
             "weak_hash",
-            "is bound to the address by SHA-1 or MD5, which can be forged, or by nothing; its owner has to sign it anew",
+            "is bound to the address by SHA-1 or MD5, which can be forged, or by nothing; its owner must sign it anew",
         )
     # Sequoia says which are bound and not revoked; the weak signatures are gone, so it cannot rest on them.
     kept = [primary.packet, *_own(primary.signatures, primary.packet)]

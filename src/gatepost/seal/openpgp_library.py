@@ -20,7 +20,7 @@ class OpenPgpError(Exception):
 def library() -> Any:
     """pysequoia, with `packet` in it. Raises OpenPgpError where it is not installed."""
     try:
-        module = import_module("pysequoia")
+        module: Any = import_module("pysequoia")
         module.packet = import_module("pysequoia.packet")
     except ImportError:
         error = OpenPgpError('OpenPGP needs a library that is missing; install it with "pip install gatepost[openpgp]"')

@@ -149,5 +149,3 @@ def _names(fields: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
 def _hidden(protected: list[tuple[bytes, bytes]], outside: list[tuple[bytes, bytes]]) -> tuple[str, ...]:
     seen = {(name, _value(octets)) for name, octets in outside}
     return _names([(name, octets) for name, octets in protected if (name, _value(octets)) not in seen])
-
-

@@ -23,9 +23,7 @@ KINDS: tuple[Kind, ...] = ("openpgp", "smime")
 Signers = SigningKey | Sequence[SigningKey] | None
 
 
-def seal(
-    message: bytes, keys: Mapping[str, RecipientKey], signer: Signers, options: SealOptions
-) -> Sealed | Refused:
+def seal(message: bytes, keys: Mapping[str, RecipientKey], signer: Signers, options: SealOptions) -> Sealed | Refused:
     """`message` encrypted for everybody in `keys`, all of them or nobody.
 
     keys: by address of the envelope (any letter case); each recipient has to be in it. signer: the author's key, or

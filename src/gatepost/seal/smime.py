@@ -62,7 +62,7 @@ def sign_mime(payload: bytes, key: SigningKey, now: datetime) -> bytes:
 
 
 def decrypt(data: bytes, openers: Sequence[Secret]) -> OpenedContent:
-    """What (Auth)EnvelopedData in `data` holds, as an entity with CRLF. Raises CannotOpen for whatever keeps it shut."""
+    """What (Auth)EnvelopedData in `data` holds, as an entity with CRLF. Raises CannotOpen and nothing else."""
     keys: list[Opener] = []
     reason = "there is no private key of S/MIME to open it with"
     for secret in openers:
@@ -113,16 +113,12 @@ def verify(data: bytes, detached: bytes | None, known: Sequence[KnownKey], now: 
         return SignedText(None, "bad", reason=f"the signature is malformed: {error}")
 
 
-def _vouched(
-    found: SignedContent, known: Sequence[tuple[KnownKey, x509.Certificate]], now: datetime
-) -> SignedText:
+def _vouched(found: SignedContent, known: Sequence[tuple[KnownKey, x509.Certificate]], now: datetime) -> SignedText:
     text = canonical(found.content)
     certificate = found.signer
     if certificate is None:
         return SignedText(text, "unknown")
-    signer = Signer(
-        fingerprint=fingerprint(certificate), addresses=addresses(certificate), signed_at=found.signed_at
-    )
+    signer = Signer(fingerprint=fingerprint(certificate), addresses=addresses(certificate), signed_at=found.signed_at)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         return SignedText(text, "untrusted", signer)
     for key, each in known:

@@ -1,6 +1,6 @@
-"""Certificates and private keys of S/MIME: read, and checked before anything is encrypted to them (RFC 8550, RFC 8551 §4).
+"""Certificates and private keys of S/MIME: read, and checked before they are encrypted to (RFC 8550, RFC 8551 §4).
 
-A certificate of a recipient is believed for where it was found; whether an authority stands behind it is not asked here.
+A recipient's certificate is believed for where it was found; whether an authority stands behind it is not asked here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def check_certificate(material: bytes, address: str, now: datetime) -> Recipient
     if address not in carried:
         return refused("no_address", f"does not carry this address; it carries {', '.join(carried) or 'none'}")
     if digest is not None and digest.name in _WEAK:
-        return refused("weak_hash", f"is bound by {digest.name.upper()}, which can be forged; its owner needs a new one")
+        return refused(
+            "weak_hash", f"is bound by {digest.name.upper()}, which can be forged; its owner needs a new one"
+        )
     if now > certificate.not_valid_after_utc:
         return refused("expired", f"expired {certificate.not_valid_after_utc:%Y-%m-%d}; its owner needs a new one")
     if now < certificate.not_valid_before_utc:

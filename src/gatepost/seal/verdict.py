@@ -1,4 +1,4 @@
-"""The verdict of `open` in words for people: who signed, with which key, found where, trusted why, what was not safe."""
+"""The verdict of `open` in words for people: who signed, with which key, found where, trusted why, what was unsafe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a certificate leads to an authority that is believed (RFC 5280 §6, RFC 8550); by the verifier of `cryptography`.
+"""Whether a certificate leads to an authority that is believed (RFC 5280 §6, RFC 8550), as `cryptography` verifies it.
 
 Not here: whether it was revoked, which needs a look-up.
 """
@@ -23,7 +23,10 @@ MAX_DEPTH = 8
 
 
 def leads_to(
-    certificate: x509.Certificate, between: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate], now: datetime
+    certificate: x509.Certificate,
+    between: Sequence[x509.Certificate],
+    anchors: Sequence[x509.Certificate],
+    now: datetime,
 ) -> bool:
     """Whether `certificate` may sign mail by the word of one of `anchors`, at `now`."""
     if not anchors:

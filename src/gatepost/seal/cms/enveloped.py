@@ -100,9 +100,7 @@ def _recipient_info(key: bytes, certificate: x509.Certificate) -> bytes:
         serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
     )
     originator = ber.tlv(0xA1, ber.algorithm(ids.EC_PUBLIC_KEY), ber.bit_string(point))
-    encrypted_key = ber.sequence(
-        issuer_and_serial(certificate), ber.octet_string(keywrap.aes_key_wrap(derived, key))
-    )
+    encrypted_key = ber.sequence(issuer_and_serial(certificate), ber.octet_string(keywrap.aes_key_wrap(derived, key)))
     return ber.tlv(
         0xA1,
         ber.integer(3),

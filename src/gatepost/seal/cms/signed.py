@@ -1,4 +1,4 @@
-"""SignedData (RFC 5652 §5), written detached for multipart/signed and read in both forms; who the signer is, is `chain`.
+"""SignedData (RFC 5652 §5), written detached for multipart/signed and read in both forms; trust is `chain`'s.
 
 Digests are SHA-2 only: a signature that rests on SHA-1 or MD5 counts as none that holds.
 """
@@ -37,7 +37,9 @@ class SignedContent(msgspec.Struct, frozen=True):
     signed_at: datetime | None = None
 
 
-def sign_detached(content: bytes, key: SigningPrivateKey, certificates: Sequence[x509.Certificate], now: datetime) -> bytes:
+def sign_detached(
+    content: bytes, key: SigningPrivateKey, certificates: Sequence[x509.Certificate], now: datetime
+) -> bytes:
     """A ContentInfo in DER that signs `content` without holding it. certificates: the signer's own first."""
     is_ed25519 = isinstance(key, ed25519.Ed25519PrivateKey)  # SHA-512 goes with it (RFC 8419 §3.1)
     digest_name, digest = (ids.SHA512, hashes.SHA512()) if is_ed25519 else (ids.SHA256, hashes.SHA256())
@@ -216,6 +218,6 @@ def _pss_digest(algorithm: Node, digest: hashes.HashAlgorithm) -> hashes.HashAlg
     parameters = algorithm.children[1].expect(ber.SEQUENCE) if len(algorithm.children) > 1 else None
     stated = parameters.find(0xA0) if parameters else None
     found = ids.DIGESTS.get(stated.only().expect(ber.SEQUENCE, 1).children[0].oid()) if stated else None
-    if found is None or found.name != digest.name:
+    if found is None or not isinstance(digest, found):
         raise BadSignature("the signature rests on a digest that is not safe any more, such as SHA-1")
     return found()
