@@ -345,7 +345,7 @@ async def test_a_removal_is_synced(store: MaildirStore, monkeypatch: pytest.Monk
     path = await deliver(store)
     maildrop = await store.open(ADA)
     synced: list[str] = []
-    monkeypatch.setattr(folders, "sync", lambda folder: synced.append(str(folder)))
+    monkeypatch.setattr("gatepost.store.maildir.maildrop.sync_folder", lambda folder: synced.append(str(folder)))
     await maildrop.remove((0,))
     assert str(path.parent) in synced
 

@@ -5,7 +5,6 @@ Nobody can verify it without having been told, but nobody listens in either.
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gatepost.net.tls_certificates import CertificateError, load_pair
+from gatepost.store.disk import write_private
 
 LIFETIME: Final = timedelta(days=820)  # Apple's programs refuse more than 825, even for a certificate one trusts
 REMADE_BEFORE_END: Final = timedelta(days=60)
@@ -81,17 +81,5 @@ def _make(certificate: Path, key: Path, hostname: str, now: datetime) -> None:
         .sign(private, hashes.SHA256())
     )
     certificate.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(key, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    _write(certificate, made.public_bytes(Encoding.PEM))
-
-
-def _write(path: Path, octets: bytes) -> None:
-    """Whole or not at all, and never readable by others, not even for a moment."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    write_private(key, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_private(certificate, made.public_bytes(Encoding.PEM))

@@ -192,7 +192,7 @@ class Pop3Session:
         decision, _ = decided
         self.gate.note(decision)
         # What waits for RCPT in SMTP has nothing to wait for here.
-        verdict = decision.verdict or next(iter(decision.later), None)
+        verdict = decision.verdict or next((each for each in decision.later if not each.freezes), None)
         if verdict is None:
             self.protocol.offer = self.commands.logins.offer()
             self._say(ok(f"{self.parts.gate.hostname} POP3 server ready"))

@@ -31,8 +31,8 @@ from gatepost.store.data_folder import (
     VERSION_FILE,
     DataError,
     found_version,
-    sync_folder,
 )
+from gatepost.store.disk import sync_folder
 from gatepost.store.lmdb.copy import copy_facts
 from gatepost.store.lmdb.opening import FACTS
 from gatepost.store.maildir.usage import FILE as USAGE

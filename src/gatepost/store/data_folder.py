@@ -17,6 +17,8 @@ from typing import Final
 
 import msgspec
 
+from gatepost.store.disk import write_private
+
 VERSION: Final = 1
 VERSION_FILE: Final = "version"
 SECRET_FILE: Final = "secret"
@@ -148,8 +150,8 @@ def prepare(
         make_root(root)
         found = found_version(root)
         if found == 0:
-            _write(root / SECRET_FILE, secrets.token_bytes(SECRET_OCTETS))
-            _write(root / VERSION_FILE, f"{version}\n".encode())
+            write_private(root / SECRET_FILE, secrets.token_bytes(SECRET_OCTETS))
+            write_private(root / VERSION_FILE, f"{version}\n".encode())
         elif found > version:
             raise DataError(
                 f"{root}: version {found} was written by a newer Gatepost; this one reads up to {version}: upgrade it, "
@@ -175,7 +177,7 @@ def _migrate(
     save(root, folder.backups / f"version-{found}-{now:%Y%m%dT%H%M%SZ}")
     for step in range(found, version):
         migrations[step](root)
-        _write(root / VERSION_FILE, f"{step + 1}\n".encode())
+        write_private(root / VERSION_FILE, f"{step + 1}\n".encode())
 
 
 def found_version(root: Path) -> int:
@@ -204,25 +206,3 @@ def _not_ours(root: Path, error: OSError) -> str:
     return (
         f"{error.filename or root}: {error.strerror}; the data folder must belong to the user that the server runs as"
     )
-
-
-def _write(path: Path, octets: bytes) -> None:
-    """The file holds `octets`, whole and on stable storage, or what it held before."""
-    fresh = path.with_name(f"{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, octets)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(fresh, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """What was made, renamed or removed in it is on stable storage. Raises OSError."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

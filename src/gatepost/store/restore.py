@@ -9,7 +9,8 @@ from typing import Final
 
 from gatepost.store.backup import Report
 from gatepost.store.backup_target import CONFIG, DATA, BackupError, Progress, copy_checked, read_manifest
-from gatepost.store.data_folder import LOCK_FILE, VERSION, VERSION_FILE, DataError, DataLock, make_root, sync_folder
+from gatepost.store.data_folder import LOCK_FILE, VERSION, VERSION_FILE, DataError, DataLock, make_root
+from gatepost.store.disk import sync_folder
 
 PARTIAL: Final = "restoring"  # in the data folder, which may be a file system of its own
 _MAY_BE_THERE: Final = {LOCK_FILE, PARTIAL, "lost+found"}

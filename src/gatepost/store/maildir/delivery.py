@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gatepost.maildrop.port import MaildropFullError
-from gatepost.store.maildir import folders, usage
+from gatepost.store.disk import sync_folder
+from gatepost.store.maildir import usage
 from gatepost.store.maildir.line_ends import ToFile
 from gatepost.store.maildir.names import with_sizes
 
@@ -60,7 +61,7 @@ class Delivery:
             os.link(self._temporary, final)  # never replaces a message, as rename would
         except PermissionError:  # a file system without hard links
             self._temporary.rename(final)
-        folders.sync(final.parent)
+        sync_folder(final.parent)
         with contextlib.suppress(OSError):  # it is delivered; what follows is tidiness
             self._temporary.unlink(missing_ok=True)
             usage.note(self._maildir, self._octets, 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gatepost.maildrop.port import MaildropError, MaildropFullError
+from gatepost.store.disk import sync_folder
 
 PARTS: Final = ("tmp", "new", "cur")
 _LEFT_BEHIND_AFTER: Final = 36 * 3600.0  # seconds; the Maildir convention: nothing is that long on its way
@@ -36,16 +37,7 @@ def make(root: Path, maildir: Path) -> None:
             folder.mkdir(mode=0o700, parents=folder is root)
         except FileExistsError:
             continue
-        sync(folder.parent)
-
-
-def sync(folder: Path) -> None:
-    """Returns when the names in `folder` are on stable storage. Raises OSError."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(folder.parent)
 
 
 def sweep(maildir: Path, now: float) -> None:

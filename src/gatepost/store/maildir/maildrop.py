@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from gatepost.maildrop.port import MaildropBusyError, MaildropError, Message
+from gatepost.store.disk import sync_folder
 from gatepost.store.maildir import folders, usage
 from gatepost.store.maildir.line_ends import ToWire
 from gatepost.store.maildir.names import age_of, base_of, hashed_uid, size_field, uid_of
@@ -67,7 +68,7 @@ class LockedMaildir:
             count += octets is not None
             removed += 1 if octets is not None else self._is_gone(index)
         for folder in ("new", "cur"):
-            folders.sync(self.maildir / folder)
+            sync_folder(self.maildir / folder)
         with contextlib.suppress(OSError):  # only a cache
             usage.note(self.maildir, -freed, -count)
         return removed

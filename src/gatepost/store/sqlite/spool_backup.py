@@ -14,8 +14,9 @@ from typing import cast
 import apsw
 
 from gatepost.spool.port import SpoolError
+from gatepost.store.disk import sync_folder
 from gatepost.store.sqlite.connection import SchemaError, connect
-from gatepost.store.sqlite.spool_layout import Layout, layout_of, spools_of, sync_folder
+from gatepost.store.sqlite.spool_layout import Layout, layout_of, spools_of
 
 
 def backup_spools(data: Path, copy: Path) -> list[str]:

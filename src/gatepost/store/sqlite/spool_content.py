@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from gatepost.spool.port import SpoolError, SpoolFullError
-from gatepost.store.sqlite.spool_layout import INCOMING, Faults, Layout, sync_folder
+from gatepost.store.disk import sync_folder
+from gatepost.store.sqlite.spool_layout import INCOMING, Faults, Layout
 
 PIECE_OCTETS: Final = 256 * 1024
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

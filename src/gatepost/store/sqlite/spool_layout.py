@@ -19,6 +19,7 @@ from typing import Final, Protocol
 import msgspec
 
 from gatepost.spool.port import SpoolError
+from gatepost.store.disk import sync_folder
 
 FOLDER: Final = "spool"
 INCOMING: Final = ".incoming-"
@@ -88,15 +89,6 @@ def layout_of(data: Path, name: str) -> Layout:
 def spools_of(data: Path) -> list[Layout]:
     """The spools under the data folder that have a database, by name."""
     return sorted((Layout(path.parent) for path in (data / FOLDER).glob("*/spool.db")), key=lambda layout: layout.name)
-
-
-def sync_folder(folder: Path) -> None:
-    """What was made, renamed or removed in `folder` is on stable storage."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Holder(msgspec.Struct, frozen=True):
