@@ -21,12 +21,8 @@ from gatepost.intake.repair import LineEnds
 from gatepost.intake.settings import ListenerSettings
 from gatepost.mail.reply import Reply
 from gatepost.ports.wire import Timer, Wire
-from gatepost.protocol.smtp.commands import (
-    AuthResponse,
-    Command,
-    Malformed,
-    parse_command,
-)
+from gatepost.protocol.smtp.command_syntax import parse_command
+from gatepost.protocol.smtp.commands import AuthResponse, Command, Malformed
 from gatepost.protocol.smtp.framing import Content, FramingError, Item, Line, Parser
 from gatepost.protocol.smtp.server import Ask, Send, ServerSession, Take
 from gatepost.protocol.smtp.server_states import State
