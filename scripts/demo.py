@@ -59,7 +59,7 @@ networks = ["127.0.0.0/8"]
 
 # The demo's senders live in domains that no DNS has.
 [policy."sender.domain"]
-mode = "shadow"
+mode = "off"
 """ + "".join(
     f"""
 [[listen]]
