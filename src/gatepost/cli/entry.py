@@ -32,6 +32,8 @@ NOUNS: Final = {
     "ban": "ban",
     "audit": "audit",
     "policy": "policy",
+    "seal": "seal",
+    "open": "open",
     "sendmail": "sendmail",
 }
 """The module of each noun, in the order of the help."""

@@ -19,7 +19,18 @@ import typer
 
 from gatepost.cli import output
 from gatepost.cli.options import ConfigFile, given, single
-from gatepost.cli.sysexits import CONFIGURATION, DATA, NO_USER, OK, PROTOCOL, TEMPORARY, USAGE, SendmailError, code_for
+from gatepost.cli.sysexits import (
+    CONFIGURATION,
+    DATA,
+    NO_USER,
+    NOT_PERMITTED,
+    OK,
+    PROTOCOL,
+    TEMPORARY,
+    USAGE,
+    SendmailError,
+    code_for,
+)
 
 if TYPE_CHECKING:
     import smtplib
@@ -41,6 +52,7 @@ def sendmail(
     sender: Annotated[str, typer.Option("-f", metavar="FROM", help="The envelope's sender; has to be yours.")] = "",
     name: Annotated[str, typer.Option("-F", metavar="NAME", help="Your name, for a From that is missing.")] = "",
     notify: Annotated[str, typer.Option("-N", metavar="WHEN", help="never, or some of success,failure,delay.")] = "",
+    seal: Annotated[bool, typer.Option("--seal", help="Encrypt it for all recipients, or send nothing.")] = False,
     config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Send the message on standard input, as /usr/sbin/sendmail does. Other options of sendmail are passed over, or
@@ -97,11 +109,30 @@ def _send(words: Words) -> None:
     own = f"{user}@{hostname}"
     sender = own if words.sender is None else _qualified(words.sender, hostname)
     _complete(message, sender or own, words.name or full_name, hostname)
+    messages = _sealed(message, recipients) if words.seal else [(recipients, message.octets())]
+    refused: SendmailError | None = None
     with _server(sendmail_socket(data), hostname) as client:
         client.ehlo()
-        refused = _submit(client, sender, recipients, message.octets(), words)
+        for each, octets in messages:
+            refused = _submit(client, sender, each, octets, words) or refused
     if refused:
         raise refused
+
+
+def _sealed(message: Message, recipients: list[str]) -> list[tuple[list[str], bytes]]:
+    """Whom each message is for, and its octets. Raises SendmailError where one recipient's key is missing: then
+    nothing is sent, neither in clear nor to the others."""
+    from gatepost.cli.errors import CommandError
+    from gatepost.cli.seal import sealed
+    from gatepost.seal.detect import is_sealed
+
+    octets = message.octets()
+    if is_sealed(octets):  # a mail program did it; for whom, nobody can tell from outside
+        return [(recipients, octets)]
+    try:
+        return [(list(each.recipients), each.octets) for each in sealed(octets, recipients)]
+    except CommandError as error:
+        raise SendmailError(str(error), NOT_PERMITTED) from None
 
 
 def _place(explicit: Path | None) -> tuple[str, Path]:

@@ -31,7 +31,7 @@ _MODES: Final = {
 class Words:
     """What was asked. mode: "" to send, "queue" to list it, "aliases" for newaliases. recipients: of the command line.
     from_header: the recipients in the header too. dots: a line with a single dot ends the message. sender: None for
-    the caller's own address, "" for the null reverse-path."""
+    the caller's own address, "" for the null reverse-path. seal: encrypt it for every recipient, or do not send it."""
 
     mode: str = ""
     recipients: list[str] = field(default_factory=list)
@@ -43,6 +43,7 @@ class Words:
     ret: str = ""
     envid: str = ""
     config: Path | None = None
+    seal: bool = False
     verbose: bool = False
 
 
@@ -57,6 +58,8 @@ def parse(arguments: Sequence[str]) -> Words:
             break
         if word == "--config" or word.startswith("--config="):
             words.config = Path(word.partition("=")[2] or _next(waiting, word))
+        elif word == "--seal":
+            words.seal = True
         elif word.startswith("--"):
             raise SendmailError(f"{word}: no such option; sendmail takes single letters, as in -t or -f", USAGE)
         elif word.startswith("-") and len(word) > 1:

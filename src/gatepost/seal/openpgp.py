@@ -222,3 +222,13 @@ def _by_subkey(material: bytes) -> list[list[Any]]:
 def _is_to_encrypt(signature: Any) -> bool:
     flags = signature.key_flags
     return flags is not None and bool(flags.transport_encryption or flags.storage_encryption)
+
+
+def is_locked(material: bytes) -> bool:
+    """Whether the private key in `material` needs a passphrase; one that cannot be read needs none. Raises nothing."""
+    try:
+        tsk = call(library().Tsk.from_bytes, material)
+        call(tsk.signer)
+    except OpenPgpError as error:
+        return "is encrypted" in str(error)
+    return False
