@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.support.desk import Desk, talk
 
 
@@ -258,3 +260,20 @@ async def test_a_silent_peer_is_told_so_after_five_minutes() -> None:
     client.wire.timers[-1].callback()
     assert await client.read() == ["421 4.4.2 Timeout: no command for too long"]
     assert client.wire.is_closed
+
+
+async def test_a_peer_that_is_gone_before_its_message_is_being_kept_leaves_a_record_and_nothing_else() -> None:
+    desk = Desk()
+    client = desk.connect("mx")
+    await client.read()
+    for line in ("EHLO c.example.net", "MAIL FROM:<bob@example.net>", "RCPT TO:<ada@example.org>", "DATA"):
+        await client.line(line)
+    client.session.data_received(
+        b"From: bob@example.net\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\nhello\r\n.\r\n"
+    )
+    client.hang_up("connection reset")  # in the same turn of the loop
+    await asyncio.sleep(0)
+    assert desk.spool.entries == {}
+    assert all(content.is_discarded for content in desk.spool.contents)
+    (event,) = desk.recorder.of("smtp.message")
+    assert event.details["ended"] == "connection reset"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+from gatepost.mail.reply import Reply
+from gatepost.policy.verdict import Decision
 from gatepost.ports.wire import Wire
 
 
@@ -22,6 +25,16 @@ async def wait_for(wire: Wire, seconds: float) -> None:
         await over
     finally:
         timer.cancel()
+
+
+def answer_after(wire: Wire, decision: Decision, reply: Reply) -> Any:
+    """`reply`, at once, or as an awaitable when the decision lays a wait on the peer."""
+    return _late(wire, decision.wait, reply) if decision.wait else reply
+
+
+async def _late(wire: Wire, seconds: float, reply: Reply) -> Reply:
+    await wait_for(wire, seconds)
+    return reply
 
 
 def _end(waiting: asyncio.Future[None]) -> None:

@@ -55,6 +55,7 @@ class SmtpSession:
         self.parser = Parser(self.dialect)
         self._out: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
+        self._awaited: Any = None  # what the task waits for
         self._paused = False
         self._timer: Timer | None = None
         self._began = self._heard_at = parts.gate.clock.monotonic()
@@ -105,6 +106,7 @@ class SmtpSession:
             self._timer.cancel()
         if self._task is not None and not self.commands.is_keeping:
             self._task.cancel()  # but a message that is being kept is kept and recorded, though nobody hears of it
+            self._task.add_done_callback(self._close_awaited)
         self.commands.session_ended(reason, self.protocol.state is State.STARTTLS)
         try:
             self.commands.end_transaction(reason or "connection closed")
@@ -200,6 +202,7 @@ class SmtpSession:
         """`use` the result of `work`, now or when it can be had; meanwhile nothing else is taken."""
         result = work()
         if is_later(result):
+            self._awaited = result
             self._task = asyncio.get_running_loop().create_task(self._wait(result, use))
         else:
             use(result)
@@ -222,6 +225,11 @@ class SmtpSession:
         if self._paused and (self._task is None or self.parser.read_ahead <= BUSY_READ_AHEAD):
             self._paused = False
             self.wire.resume()
+
+    def _close_awaited(self, _: object) -> None:
+        """What the task was cancelled before is told that nobody waits for it; what has run does not notice."""
+        if asyncio.iscoroutine(self._awaited):
+            self._awaited.close()
 
     def _greet(self, reply: Reply | None) -> None:
         if reply is None:

@@ -1,0 +1,115 @@
+"""The promise: what is answered 250 is on stable storage, or with the next hop that answered so, and on the record.
+
+Not here: whether a message is taken (`intake.mailing`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gatepost.audit.event import RecordError
+from gatepost.gate.proof import note_held
+from gatepost.intake.cut_through import decided as decided_by
+from gatepost.intake.transaction import Transaction
+from gatepost.mail.reply import Reply
+from gatepost.policy.facts import MessageFacts
+from gatepost.policy.verdict import Verdict
+from gatepost.spool.model import Hold, NewEntry
+from gatepost.spool.port import Content, SpoolError, SpoolFullError
+
+if TYPE_CHECKING:
+    from gatepost.intake.session import SmtpSession
+
+ACCEPTED: Final = Reply(250, "2.0.0", "Message accepted")
+NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again later")
+SPOOL_FAILED: Final = Reply(451, "4.3.0", "The message could not be stored, try again later")
+UNRECORDED: Final = Reply(421, "4.3.0", "This server cannot keep its record, try again later")
+
+
+class Keeper:
+    """The messages of one session that are taken. messages: so far. is_keeping: one is on its way into the spool."""
+
+    def __init__(self, session: SmtpSession) -> None:
+        self._session = session
+        self._gate = session.gate
+        self.messages = 0
+        self.is_keeping = False
+
+    async def keep(
+        self, transaction: Transaction, content: Content, facts: MessageFacts, hold: Verdict | None
+    ) -> Reply:
+        """The promise: 250 only when the entry is on stable storage and its event is written."""
+        parts = self._session.parts
+        # Where a user lives is nobody's business.
+        name_address = not facts.session.submits or parts.settings.received_address
+        envelope = self._session.protocol.envelope
+        entry = transaction.entry(envelope, facts, content, name_address=name_address, hold=hold)
+        accepted = hold.reply if hold is not None and hold.reply.is_positive else ACCEPTED
+        self.is_keeping = True
+        try:
+            if transaction.through.domain and hold is None:
+                reply = await self._passed_on(transaction, entry, content)
+            else:
+                reply = await self._kept(transaction, entry, content, accepted)
+        finally:
+            self.is_keeping = False
+        if not reply.is_positive:
+            transaction.ledger.end(reply)
+            return reply
+        await transaction.ledger.taken()
+        if entry.held_by is Hold.CHECK and entry.login:
+            await note_held(self._gate, entry.login)
+        return reply
+
+    def recorded(self, transaction: Transaction, reply: Reply, octets: int | None = None) -> Reply:
+        """`reply`, once the transaction's event is written; 421 if it cannot be."""
+        try:
+            self._gate.record(transaction.event(reply, octets=octets))
+        except RecordError:
+            return UNRECORDED
+        return reply
+
+    async def _passed_on(self, transaction: Transaction, entry: NewEntry, content: Content) -> Reply:
+        """The next hop's answer, in our words. What it took for some recipients only is kept for the others."""
+        try:
+            handed = await transaction.through.hand_over(entry, content)
+        except BaseException:
+            content.discard()
+            raise
+        if handed.why:
+            word = "defer" if handed.reply is None or handed.reply.is_transient else "reject"
+            transaction.note(decided_by(word, f"the next hop of {transaction.through.domain} says: {handed.why}"))
+        try:
+            for event in handed.events:
+                self._gate.record(event)
+        except RecordError:
+            content.discard()
+            return UNRECORDED
+        if handed.left is not None:
+            return await self._kept(transaction, handed.left, content, ACCEPTED)
+        content.discard()
+        reply = self.recorded(transaction, (handed.reply or ACCEPTED).with_id(transaction.id), transaction.octets)
+        if reply.is_positive:
+            self.messages += 1
+            self._session.parts.notify()  # a notice of success may be due
+        return reply
+
+    async def _kept(self, transaction: Transaction, entry: NewEntry, content: Content, kept: Reply) -> Reply:
+        parts, octets = self._session.parts, transaction.octets
+        try:
+            await parts.spool.add(entry, content)
+        except SpoolFullError:
+            content.discard()
+            return self.recorded(transaction, NO_ROOM.with_id(transaction.id), octets=octets)
+        except SpoolError:
+            content.discard()
+            return self.recorded(transaction, SPOOL_FAILED.with_id(transaction.id), octets=octets)
+        reply = self.recorded(transaction, kept.with_id(transaction.id), octets=octets)
+        if reply.code == 421:
+            # Not answered 250, so the peer keeps it and tries again; ours would be a second copy.
+            drop = "quarantine-drop" if entry.held_by is Hold.QUARANTINE else "drop"
+            await parts.spool.change(entry.id, drop, parts.gate.clock.unix())
+            return reply
+        self.messages += 1
+        parts.notify()
+        return reply
