@@ -69,7 +69,7 @@ async def test_mail_and_recipients_are_said_and_no_content(clock: LoopClock) -> 
     ],
 )
 async def test_whatever_a_host_does_is_an_answer(
-    clock: LoopClock, script: dict[str, str], expected: tuple[str, str, int]
+    clock: LoopClock, script: dict[str, Any], expected: tuple[str, str, int]
 ) -> None:
     first, second = await asked(ScriptedPeer(clock, **script), BOB, EVE)
     assert first == expected

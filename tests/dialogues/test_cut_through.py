@@ -22,6 +22,8 @@ KEPT = RecipientResult(Reply(250, "2.0.0", "queued at inner.example"), "data", "
 SPAM = RecipientResult(Reply(550, "5.7.1", "inner.example thinks that this is spam"), "data", "failed")
 LATER = RecipientResult(Reply(451, "4.7.1", "inner.example is busy"), "data", "deferred")
 BROKE = RecipientResult(Reply(451, "4.4.2", "192.0.2.98 closed"), "data", "deferred", by_peer=False)
+REFUSED = "The server that keeps this mailbox refuses the recipient or the sender"
+NOT_NOW = "The server that keeps this mailbox does not take the message now, try again later"
 
 
 class ScriptedLine:
@@ -130,13 +132,13 @@ async def test_what_the_next_hop_refuses_stays_with_the_sender_in_our_own_words(
 @pytest.mark.parametrize(
     ("answer", "reply"),
     [
-        (NO_USER, "550 5.1.1 The server that keeps this mailbox refuses the recipient or the sender"),
-        (at_rcpt(452, "4.2.2", "full"), "452 4.2.2 The server that keeps this mailbox does not take the message now, try again later"),
-        (at_rcpt(421, "4.3.2", "going down"), "451 4.3.2 The server that keeps this mailbox does not take the message now, try again later"),
-        (at_rcpt(503, "5.5.1", "bad sequence"), "554 5.5.1 The server that keeps this mailbox refuses the recipient or the sender"),
-        (at_rcpt(550, "", "no"), "550 5.0.0 The server that keeps this mailbox refuses the recipient or the sender"),
+        (NO_USER, f"550 5.1.1 {REFUSED}"),
+        (at_rcpt(452, "4.2.2", "full"), f"452 4.2.2 {NOT_NOW}"),
+        (at_rcpt(421, "4.3.2", "going down"), f"451 4.3.2 {NOT_NOW}"),
+        (at_rcpt(503, "5.5.1", "bad sequence"), f"554 5.5.1 {REFUSED}"),
+        (at_rcpt(550, "", "no"), f"550 5.0.0 {REFUSED}"),
     ],
-)  # fmt: skip
+)
 async def test_a_recipient_is_answered_as_the_next_hop_answers(answer: RecipientResult, reply: str) -> None:
     passage = ScriptedPassage({EVE: answer})
     desk = Desk(passage=passage)

@@ -19,7 +19,8 @@ HOSTS = {"ada@inner.example": TAKEN, "bob@far.example": TAKEN}
 
 def told(event: Event, check: str) -> Evaluated:
     """What a check that did not let pass said, on the record."""
-    return next(each for each in event.verdicts if each.check == check and each.verdict != "pass")
+    found: Evaluated = next(each for each in event.verdicts if each.check == check and each.verdict != "pass")
+    return found
 
 
 async def stranger(desk: Desk, ip: str = "203.0.113.9") -> Client:
@@ -128,7 +129,9 @@ async def test_a_recipient_that_the_next_hop_does_not_have_is_refused_in_our_own
     desk = Desk(hosts=ScriptedHosts(HOSTS))
     client = await stranger(desk)
     assert await rcpt(client, "ada@inner.example") == "250 2.1.5 Recipient ok"
-    assert await rcpt(client, "eve@inner.example") == "550 5.1.1 No such recipient here; check the spelling of the address"
+    assert (
+        await rcpt(client, "eve@inner.example") == "550 5.1.1 No such recipient here; check the spelling of the address"
+    )
     client.hang_up()
     event = desk.recorder.of("smtp.message")[-1]
     assert "no such user at inner.example" in told(event, "recipient.exists").reason

@@ -33,16 +33,25 @@ class Taken:
 
 
 class Sink:
-    """replies: to RCPT, by address; everybody else is welcome."""
+    """replies: to RCPT, by address; others: to everybody else. at_end: to content that holds the octets."""
 
     def __init__(
-        self, replies: Mapping[str, str] | None = None, *, host: str = HOST, port: int = 0, lmtp: bool = False
+        self,
+        replies: Mapping[str, str] | None = None,
+        *,
+        others: str = "250 2.1.5 Ok",
+        at_end: Mapping[bytes, str] | None = None,
+        host: str = HOST,
+        port: int = 0,
+        lmtp: bool = False,
     ) -> None:
         self.host = host
         self.port = port or free_port(host)
         self.taken: list[Taken] = []
         self.asked: list[str] = []
         self._replies = dict(replies or {})
+        self._others = others
+        self._at_end = dict(at_end or {})
         self._more = threading.Condition()
         self._controller = _Controller(self, lmtp)
 
@@ -72,13 +81,16 @@ class Sink:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         self.asked.append(address)
-        reply = self._replies.get(address, "250 2.1.5 Ok")
+        reply = self._replies.get(address, self._others)
         if reply.startswith("2"):
             envelope.rcpt_tos.append(address)
             envelope.rcpt_options.extend(options)
         return reply
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        for octets, reply in self._at_end.items():
+            if octets in (envelope.original_content or b""):
+                return reply
         with self._more:
             self.taken.append(Taken(envelope, session.host_name or ""))
             self._more.notify_all()
