@@ -1,5 +1,6 @@
-"""Passing a message on before it is accepted (`intake.cut_through.Passage`): one attempt, as for a message in the spool,
-on content that is not in it.
+"""Passing a message on before it is accepted (`intake.cut_through.Passage`).
+
+One attempt, as for a message in the spool, on content that is not in it.
 
 Not here: what the peer hears of it, and what is kept when a next hop takes it for some recipients only.
 """
