@@ -15,8 +15,9 @@ from tests.support.clock import HandClock
 from gatepost.audit import report as report_module
 from gatepost.audit.event import Event, EventClient
 from gatepost.audit.plots import drawing, sparkline
-from gatepost.audit.report import PLOTTED, Report, report
+from gatepost.audit.report import PLOTTED, report
 from gatepost.audit.report_html import render_html
+from gatepost.audit.report_rows import Report
 from gatepost.audit.report_text import render_text
 from gatepost.policy.verdict import Evaluated
 

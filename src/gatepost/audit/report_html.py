@@ -9,7 +9,7 @@ from html import escape
 from typing import Final
 
 from gatepost.audit.plots import drawing
-from gatepost.audit.report import Report
+from gatepost.audit.report_rows import Report
 from gatepost.audit.report_tables import Cell, Table, heading, overview, slot, tables, totals
 from gatepost.audit.timeline import shown
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gatepost.audit.report import Report
+from gatepost.audit.report_rows import Report
 from gatepost.mail.units import show_duration, show_size
 
 Cell = str | int | list[int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatepost.audit.plots import sparkline
-from gatepost.audit.report import Report
+from gatepost.audit.report_rows import Report
 from gatepost.audit.report_tables import Cell, Table, heading, overview, slot, tables, totals
 from gatepost.audit.timeline import shown
 
