@@ -21,6 +21,7 @@ SETTLE_SECONDS = 0.3
 """After a run, until what was put off (a record's flush, a checkpoint) is in the CPU count too."""
 WARM_UP_SECONDS = 0.7
 SYNCED_MESSAGES = 20
+DELIVERY_SECONDS = 40.0
 
 
 class Bench:
@@ -119,9 +120,9 @@ class Bench:
         if seen.failed:
             raise LoadError(f"{seen.failed} of {messages} failed, the first with: {seen.first_failure}")
         if job.until == "delivered":
-            wait_until(lambda: server.delivered() >= seen.done, "all are in the Maildir", 120)
+            wait_until(lambda: server.delivered() >= seen.done, "all are in the Maildir", DELIVERY_SECONDS)
         elif job.until == "relayed":
-            wait_until(lambda: self._sink.counter.value - taken >= seen.done, "all are at the sink", 120)
+            wait_until(lambda: self._sink.counter.value - taken >= seen.done, "all are at the sink", DELIVERY_SECONDS)
         seconds = seen.seconds if job.until == "answered" else time.monotonic() - began
         time.sleep(SETTLE_SECONDS)
         return Round(
