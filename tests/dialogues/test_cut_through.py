@@ -43,13 +43,14 @@ class ScriptedPassage:
         self.at_rcpt = at_rcpt or {}
         self.at_end = list(at_end)
         self.is_down = False
+        self.domains: list[str] = []
         self.senders: list[str] = []
         self.asked: list[str] = []
         self.parted = 0
         self.handed: list[tuple[NewEntry, bytes]] = []
 
     async def line(self, domain: str, envelope: Envelope) -> ScriptedLine | RecipientResult:
-        assert domain == "through.example"
+        self.domains.append(domain)
         self.senders.append(str(envelope.reverse_path))
         return DOWN if self.is_down else ScriptedLine(self)
 
@@ -181,6 +182,17 @@ async def test_a_message_whose_only_cut_through_recipient_was_refused_is_queued_
     assert await sent(client, "ada@example.org") == "250 2.0.0 Message accepted"
     assert not passage.handed
     assert desk.spool.only[0].destinations == ("local",)
+
+
+async def test_each_domain_is_asked_at_its_own_next_hop() -> None:
+    passage = ScriptedPassage({EVE: NO_USER})
+    desk = Desk(passage=passage)
+    client = await opened(desk)
+    await client.line(f"RCPT TO:<{EVE}>")
+    assert await sent(client, "zoe@passed.example") == "250 2.0.0 Message accepted"
+    assert passage.domains == ["through.example", "passed.example"]
+    assert passage.parted == 2
+    assert passage.handed[0][0].destinations == ("passed.example",)
 
 
 async def test_what_the_next_hop_took_for_some_is_kept_for_the_others() -> None:

@@ -74,6 +74,16 @@ async def test_a_relay_network_and_a_login_are_not_asked_for_their_domain() -> N
     assert await client.line("MAIL FROM:<printer@absent.example>") == "250 2.1.0 Sender ok"
 
 
+async def test_our_own_domains_need_no_dns() -> None:
+    """Many a server's own domain is known inside only."""
+    desk = Desk(trusted=("203.0.113.0/24",))
+    desk.resolver.lack("example.org")
+    client = await stranger(desk)
+    assert await client.line("MAIL FROM:<root@example.org>") == "250 2.1.0 Sender ok"
+    await client.line("RSET")
+    assert await client.line("MAIL FROM:<root@mx.example.org>") == "250 2.1.0 Sender ok"
+
+
 async def user(desk: Desk) -> Client:
     client = desk.connect("submission", tls=True)
     await client.read()

@@ -203,8 +203,8 @@ class FakeWire:
 
 
 class Desk:
-    """One server: example.org with ada, bob, an alias, a list and the catch-all domain catch.example; inner.example and
-    through.example have their mail elsewhere, and the latter by cut-through.
+    """One server: example.org with ada, bob, an alias, a list and the catch-all domain catch.example; inner.example,
+    through.example and passed.example have their mail elsewhere, the latter two by cut-through.
 
     checks: a test's own, behind those that there are. hosts: the mail hosts of others, where there are some to ask.
     passage: how mail is passed on before it is accepted. routed: a domain that has a route.
@@ -234,7 +234,8 @@ class Desk:
         names = ("example.org", "catch.example", "inner.example")
         domains = {name: Domain(name) for name in names}
         domains["inner.example"] = Domain("inner.example", "smtp://192.0.2.99:25")
-        domains["through.example"] = Domain("through.example", "smtp://192.0.2.98:25", cut_through=True)
+        for name in ("through.example", "passed.example"):
+            domains[name] = Domain(name, "smtp://192.0.2.98:25", cut_through=True)
         self.executor = ThreadPoolExecutor(1)
         rules = Policy((*CHECKS, *checks), policy)
         ids = CountingIds()
