@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gatepost.audit.event import Event
 from gatepost.delivery.ending import MAX_REPLY_CHARACTERS, Ending
-from gatepost.delivery.outcome import Attempt
+from gatepost.delivery.outcome import Attempt, Outcome
 from gatepost.spool.model import Entry, NewEntry, State
 
 ASIDE: Final = "mail for a role address is kept aside"
@@ -20,61 +20,45 @@ ASIDE: Final = "mail for a role address is kept aside"
 
 def attempt_event(entry: Entry, attempt: Attempt, endings: Sequence[Ending], made: Sequence[str]) -> Event:
     """The record of one attempt. made: IDs of new entries."""
-    details = dict(attempt.details)
-    dialogue = details.pop("dialogue", [])
-    verdicts = {outcome.verdict for outcome in attempt.outcomes}
     results = []
     for outcome, ending in zip(attempt.outcomes, endings, strict=True):
-        result: dict[str, Any] = {
-            "recipient": str(outcome.recipient.recipient.path),
-            "verdict": _verdict_of(ending.settlement.state),
-            "reply": str(outcome.reply)[:MAX_REPLY_CHARACTERS],
-            "failures": outcome.recipient.attempts,
-        }
-        if outcome.at:
-            result["at"] = outcome.at
+        result = _result(outcome, _verdict_of(ending.settlement.state), failures=outcome.recipient.attempts)
         if ending.settlement.state is State.DEFERRED:
             result["next"] = _time(ending.settlement.due)
         if ending.report is not None:
             result["notice"] = ending.report.action
         results.append(result)
-    details["results"] = results
-    if made:
-        details["made"] = made
-    details["verdict"] = _verdict_of(endings[0].settlement.state) if len(verdicts) == 1 else "mixed"
-    return Event(
-        kind="delivery.attempt",
-        message=entry.id,
-        login=entry.login,
-        sender=str(entry.envelope.reverse_path),
-        recipients=tuple(result["recipient"] for result in results),
-        octets=entry.octets,
-        dialogue=dialogue,
-        reply=results[0]["reply"],
-        took_ms=attempt.took_ms,
-        details=details,
-    )
+    return _event(entry, attempt, results, made)
 
 
 def passed_on_event(entry: Entry, attempt: Attempt, made: Sequence[str]) -> Event:
     """The record of an attempt that was made before the message was accepted: nothing is tried again or told."""
-    details = dict(attempt.details)
+    results = [_result(outcome, outcome.verdict) for outcome in attempt.outcomes]
+    return _event(entry, attempt, results, made, cut_through=True)
+
+
+def _result(outcome: Outcome, verdict: str, **more: Any) -> dict[str, Any]:
+    """What became of one recipient."""
+    result = {
+        "recipient": str(outcome.recipient.recipient.path),
+        "verdict": verdict,
+        "reply": str(outcome.reply)[:MAX_REPLY_CHARACTERS],
+        **more,
+    }
+    return {**result, "at": outcome.at} if outcome.at else result
+
+
+def _event(entry: Entry, attempt: Attempt, results: list[dict[str, Any]], made: Sequence[str], **more: Any) -> Event:
+    details = {**attempt.details, **more, "results": results}
     dialogue = details.pop("dialogue", [])
-    results: list[dict[str, Any]] = [
-        {
-            "recipient": str(outcome.recipient.recipient.path),
-            "verdict": outcome.verdict,
-            "reply": str(outcome.reply)[:MAX_REPLY_CHARACTERS],
-            **({"at": outcome.at} if outcome.at else {}),
-        }
-        for outcome in attempt.outcomes
-    ]
+    if made:
+        details["made"] = list(made)
     verdicts = {outcome.verdict for outcome in attempt.outcomes}
-    details |= {"cut_through": True, "results": results, **({"made": list(made)} if made else {})}
-    details["verdict"] = verdicts.pop() if len(verdicts) == 1 else "mixed"
+    details["verdict"] = results[0]["verdict"] if len(verdicts) == 1 else "mixed"
     return Event(
         kind="delivery.attempt",
         message=entry.id,
+        login=entry.login,
         sender=str(entry.envelope.reverse_path),
         recipients=tuple(result["recipient"] for result in results),
         octets=entry.octets,
