@@ -101,6 +101,10 @@ static void close_session(struct session *session) {
     if (session->tls) {
         SSL_set_quiet_shutdown(session->tls, 1);
         SSL_shutdown(session->tls); /* without it OpenSSL would not let the session be resumed */
+        if (resume) {
+            if (session->ticket) SSL_SESSION_free(session->ticket);
+            session->ticket = SSL_get1_session(session->tls);
+        }
         SSL_free(session->tls);
         session->tls = NULL;
     }
@@ -180,22 +184,14 @@ static int go_on_sending(struct session *session) {
 #ifdef WITH_TLS
 static SSL_CTX *tls_context;
 
-static int keep_ticket(SSL *tls, SSL_SESSION *ticket) {
-    struct session *session = SSL_get_app_data(tls);
-    if (session->ticket) SSL_SESSION_free(session->ticket);
-    session->ticket = ticket;
-    return 1; /* it is ours now */
-}
-
 static void prepare_tls(void) {
     tls_context = SSL_CTX_new(TLS_client_method());
     if (!tls_context) die("OpenSSL");
     SSL_CTX_set_verify(tls_context, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    if (resume) {
-        SSL_CTX_set_session_cache_mode(tls_context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-        SSL_CTX_sess_set_new_cb(tls_context, keep_ticket);
-    }
+    /* With a cache OpenSSL would call a session of TLS 1.3 used up after one connection, and servers that give out no
+     * new ticket when they resume would be measured at every other one only. */
+    SSL_CTX_set_session_cache_mode(tls_context, SSL_SESS_CACHE_OFF);
 }
 
 static void next_step(struct session *session);
@@ -221,7 +217,8 @@ static void start_tls(struct session *session) {
     if (!session->tls) die("OpenSSL");
     SSL_set_app_data(session->tls, session);
     SSL_set_fd(session->tls, session->fd);
-    if (resume && session->ticket) SSL_set_session(session->tls, session->ticket);
+    if (resume && session->ticket && SSL_SESSION_is_resumable(session->ticket))
+        SSL_set_session(session->tls, session->ticket);
     SSL_set_connect_state(session->tls);
     session->in_tls_handshake = 1;
     go_on_with_handshake(session);

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from bench.results import BASE, OURS, IdleLine, JobResult, Line, Report
 
 HEAD = ("server", "rate/s", "spread", "x postfix", "goal", "CPU s/1000", "CPU ratio", "p50 ms", "p95 ms", "p99 ms",
-        "peak MiB", "syncs/20", "load cores", "smtp-source/s")  # fmt: skip
+        "peak MiB", "syncs/20", "resumed", "load cores", "smtp-source/s")  # fmt: skip
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -37,6 +37,7 @@ def cells(job: JobResult, line: Line) -> tuple[str, ...]:
         goal_text(job) if line.server == OURS else "", f"{line.cpu_per_1000:.3f}", _number(job.cpu_ratio(line)),
         *(f"{line.middle(name):.1f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
         f"{line.peak_octets / 2**20:.0f}", "-" if line.syncs is None else str(line.syncs),
+        "-" if line.resumed_share is None else f"{line.resumed_share:.0%}",
         f"{line.middle('load_share'):.2f}", _number(line.smtp_source_rate, 0),
     )  # fmt: skip
 
@@ -109,7 +110,7 @@ def page(report: Report, plot: str) -> str:
         "`spread` is the lowest and the highest round. `CPU s/1000` is that of the whole process tree for 1000 "
         "messages, kernel included. Latency is from the connection (on kept ones: from MAIL) to the last reply. "
         "`peak MiB` is PSS of the tree. `syncs/20` is how often it asked the system to make something durable in 20 "
-        "messages, one after the other. `load cores` is what the load generator took of the machine. "
+        "messages, one after the other. `resumed` is the share of TLS sessions that were. `load cores` is what the load generator took of the machine. "
         "`smtp-source/s` is one run with Postfix's own generator.\n",
     ]  # fmt: skip
     for job in report.jobs:

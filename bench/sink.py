@@ -102,7 +102,7 @@ class Sink:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait()
+        self._process.communicate()
 
 
 async def serve(file: Path) -> None:

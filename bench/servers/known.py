@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from bench.servers.aiosmtpd_server import Aiosmtpd
 from bench.servers.gatepost_server import Gatepost, GatepostBare
 from bench.servers.postfix import Postfix
 from bench.servers.server import Server
 
-SERVERS: Final[tuple[type[Server], ...]] = (Gatepost, Postfix, GatepostBare)
+SERVERS: Final[tuple[type[Server], ...]] = (Gatepost, Postfix, GatepostBare, Aiosmtpd)
