@@ -45,15 +45,20 @@ def cells(job: JobResult, line: Line) -> tuple[str, ...]:
 def idle_cells(line: IdleLine) -> tuple[str, ...]:
     """One row of the table of idle connections."""
     if line.problem:
-        return (line.server, "TLS" if line.tls else "plain", f"failed: {line.problem}", "", "", "", "")
+        return (line.server, "TLS" if line.tls else "plain", f"failed: {line.problem}", *[""] * (len(IDLE_HEAD) - 3))
+    is_served = line.fresh_held_ms > 0
+    goal = ""
+    if line.server == OURS:
+        each, met = (40, line.is_met(40)) if line.tls else (6, line.is_met(6))
+        goal = f"{line.wanted} held, {each} KiB, {line.MOST_SLOWER:g}x: {'met' if met else 'MISSED'}"
     return (
         line.server, "TLS" if line.tls else "plain", f"{line.held} of {line.wanted}", f"{line.octets_each / 1024:.1f}",
-        f"{line.fresh_before_ms:.2f}", f"{line.fresh_held_ms:.2f}",
-        f"{line.fresh_held_ms / line.fresh_before_ms:.2f}" if line.fresh_before_ms else "-",
+        f"{line.fresh_before_ms:.2f}", f"{line.fresh_held_ms:.2f}" if is_served else "not served",
+        f"{line.fresh_held_ms / line.fresh_before_ms:.2f}" if is_served else "-", goal,
     )  # fmt: skip
 
 
-IDLE_HEAD = ("server", "TLS", "held", "KiB each", "fresh ms before", "held", "ratio")
+IDLE_HEAD = ("server", "TLS", "held", "KiB each", "fresh ms before", "fresh ms beside", "ratio", "goal")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -110,7 +115,8 @@ def page(report: Report, plot: str) -> str:
         "`spread` is the lowest and the highest round. `CPU s/1000` is that of the whole process tree for 1000 "
         "messages, kernel included. Latency is from the connection (on kept ones: from MAIL) to the last reply. "
         "`peak MiB` is PSS of the tree. `syncs/20` is how often it asked the system to make something durable in 20 "
-        "messages, one after the other. `resumed` is the share of TLS sessions that were. `load cores` is what the load generator took of the machine. "
+        "messages, one after the other. `resumed` is the share of TLS sessions that were. "
+        "`load cores` is what the load generator took of the machine. "
         "`smtp-source/s` is one run with Postfix's own generator.\n",
     ]  # fmt: skip
     for job in report.jobs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -104,7 +104,7 @@ class JobResult(msgspec.Struct, frozen=True):
 
 class IdleLine(msgspec.Struct, frozen=True):
     """One server with connections that say nothing. fresh_before, fresh_held: milliseconds that a new client waits for
-    the answer to its first commands. octets_each: memory of one connection."""
+    the answer to its first commands (0: not served). octets_each: memory of one connection."""
 
     server: str
     tls: bool
@@ -114,6 +114,15 @@ class IdleLine(msgspec.Struct, frozen=True):
     fresh_before_ms: float
     fresh_held_ms: float
     problem: str = ""
+    MOST_SLOWER: ClassVar[float] = 2.5
+
+    def is_met(self, most_kib: float) -> bool:
+        """Whether all are held, each in `most_kib`, and a fresh client is served nearly as fast as before."""
+        return (
+            self.held >= self.wanted
+            and self.octets_each <= most_kib * 1024
+            and 0 < self.fresh_held_ms < self.MOST_SLOWER * self.fresh_before_ms
+        )
 
 
 class Report(msgspec.Struct, frozen=True):

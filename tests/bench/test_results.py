@@ -65,14 +65,18 @@ def test_a_missed_goal_is_told_in_table_and_page() -> None:
 
 
 def report(*jobs: JobResult) -> Report:
-    idle = (IdleLine("gatepost", False, 100, 90, 2048, 1.0, 1.5), IdleLine("postfix", False, 100, 0, 0, 1.0, 0, "421"))
+    idle = (
+        IdleLine("gatepost", False, 100, 90, 2048, 1.0, 1.5),
+        IdleLine("x", True, 9, 9, 1, 1.0, 0),
+        IdleLine("postfix", False, 100, 0, 0, 1.0, 0, "421"),
+    )
     return Report("today", {"CPU": "2 cores"}, "ours", 3, {"gatepost": "1"}, jobs, idle)
 
 
 def test_page_plot_and_json_hold_every_job() -> None:
     whole = report(job(Line("gatepost", rounds(300, 600, 1200)), POSTFIX))
     page = output.page(whole, "plot.svg")
-    for word in ("accept durable", "3.00", "90 of 100", "failed: 421", "make bench"):
+    for word in ("not served", "accept durable", "3.00", "90 of 100", "failed: 421", "make bench"):
         assert word in page
     assert "accept durable" in "".join(ElementTree.fromstring(plot.svg(whole)).itertext())
     assert msgspec.json.decode(msgspec.json.encode(whole), type=Report) == whole
@@ -106,3 +110,17 @@ def test_gatepost_s_configuration_is_one_that_it_takes(kind: type[Gatepost], pur
 def test_every_server_says_how_it_is_configured() -> None:
     assert len({kind.name for kind in SERVERS}) == len(SERVERS)
     assert all(kind.about and kind.purposes for kind in SERVERS)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_met"),
+    [
+        (IdleLine("gatepost", False, 100, 100, 6 * 1024, 1.0, 2.4), True),
+        (IdleLine("gatepost", False, 100, 99, 6 * 1024, 1.0, 2.4), False),
+        (IdleLine("gatepost", False, 100, 100, 6 * 1024 + 1, 1.0, 2.4), False),
+        (IdleLine("gatepost", False, 100, 100, 6 * 1024, 1.0, 2.5), False),
+        (IdleLine("gatepost", False, 100, 100, 6 * 1024, 1.0, 0), False),
+    ],
+)
+def test_idle_connections_meet_their_goal_when_held_small_and_harmless(line: IdleLine, is_met: bool) -> None:
+    assert line.is_met(6) is is_met
