@@ -257,6 +257,7 @@ _PARTS = st.sampled_from(
 
 @given(st.lists(_PARTS, max_size=10).map("".join) | st.text(max_size=40), st.booleans(), st.booleans())
 @example("<ada@\u3002>", True, True)
+@example("postmaster", True, False)  # no reverse-path, however lenient we are
 def test_no_text_raises_anything_but_address_error(text: str, null_allowed: bool, strict: bool) -> None:
     try:
         path, rest = parse_path(text, null_allowed=null_allowed, strict=strict)

@@ -95,7 +95,7 @@ def parse_path(text: str, *, null_allowed: bool, strict: bool = True) -> tuple[P
     elif strict:
         raise AddressError("the path is not in angle brackets")
     else:
-        path, rest = _parse_mailbox(text, 0, null_allowed=False, strict=False)
+        path, rest = _parse_mailbox(text, 0, null_allowed, strict=False)
     if rest and rest[0] != " ":
         raise AddressError("there is something behind the path")
     if len(text.encode()) - len(rest.encode()) > MAX_PATH_OCTETS:
