@@ -39,6 +39,7 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="three short rounds instead of five")
     parser.add_argument("--rounds", type=int, help="rounds of each server in each job")
     parser.add_argument("--seconds", type=float, help="about how long a round takes (3; quick: 1)")
+    parser.add_argument("--note", default="", help="what a reader must know of this run; it is on the page")
     parser.add_argument("--publish", action="store_true", help="write docs/performance.md and its plot")
     return parser.parse_args(words)
 
@@ -68,9 +69,10 @@ def main() -> int:
             print(f"the machine is busy (load {load:.2f}): trust ratios only, and repeat this when it is quiet")
         generator, sink, names = Generator(folder), Sink(folder), Names()
         rounds = chosen.rounds or (3 if chosen.quick else 5)
+        seconds = chosen.seconds or (1.0 if chosen.quick else 3.0)
         bench = Bench(
             folder, generator, sink, machine.make_certificate(folder), names.address, say,
-            rounds=rounds, seconds=chosen.seconds or (1.0 if chosen.quick else 3.0),
+            rounds=rounds, seconds=seconds,
         )  # fmt: skip
         try:
             results = []
@@ -85,7 +87,7 @@ def main() -> int:
             names.stop()
     report = Report(
         time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), described, generator.name, rounds,
-        {kind.name: f"{versions[kind]}; {kind.about}" for kind in kinds}, tuple(results), tuple(idle),
+        {kind.name: f"{versions[kind]}; {kind.about}" for kind in kinds}, tuple(results), tuple(idle), seconds, chosen.note,
     )  # fmt: skip
     write(report, publish=chosen.publish)
     return int(any(line.problem for job in results for line in job.lines))

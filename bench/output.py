@@ -94,7 +94,7 @@ def page(report: Report, plot: str) -> str:
     parts = [
         "# Performance, side by side\n",
         "Rates of Gatepost and of servers that people run, doing the same work on the same machine in the same run. "
-        "This page is written by `make bench`; do not edit it by hand.\n",
+        "This page is written by `python -m bench --publish`; do not edit it by hand.\n",
         "!!! note\n    Postfix does more than is measured here (privilege separation, address rewriting). What is "
         "compared is the rate at equal durability, for which the syncs are counted: every server is made to sync each "
         "message before it answers 250.\n",
@@ -105,7 +105,7 @@ def page(report: Report, plot: str) -> str:
         "not single rates: the machine is shared, and drifts.\n",
         "## The run\n",
         _markdown(("", ""), [("when", report.when), *report.machine.items(), ("load generator", report.generator),
-                             ("rounds", f"{report.rounds}, by turns")]),
+                             ("rounds", f"{report.rounds} of about {report.round_seconds:g} s, by turns"), *([("note", report.note)] if report.note else [])]),
         "\n" + _markdown(("server", "version and configuration"), list(report.servers.items())),
         "\nTo repeat it, on a machine that does nothing else (Postfix needs root):\n\n"
         "```\nmake bench                                # all of it\n"

@@ -126,7 +126,7 @@ class IdleLine(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A whole run. machine: what it ran on, by name. servers: what was compared, name to version and configuration."""
+    """A whole run. note: what a reader must know of this one. round_seconds: about how long a round took. machine: what it ran on, by name. servers: what was compared, name to version and configuration."""
 
     when: str
     machine: dict[str, str]
@@ -135,6 +135,8 @@ class Report(msgspec.Struct, frozen=True):
     servers: dict[str, str]
     jobs: tuple[JobResult, ...]
     idle: tuple[IdleLine, ...] = ()
+    round_seconds: float = 0.0
+    note: str = ""
 
 
 def messages_for(rate: float, seconds: float, sessions: int) -> int:
