@@ -87,7 +87,8 @@ def main() -> int:
             names.stop()
     report = Report(
         time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), described, generator.name, rounds,
-        {kind.name: f"{versions[kind]}; {kind.about}" for kind in kinds}, tuple(results), tuple(idle), seconds, chosen.note,
+        {kind.name: f"{versions[kind]}; {kind.about}" for kind in kinds}, tuple(results), tuple(idle),
+        seconds, chosen.note,
     )  # fmt: skip
     write(report, publish=chosen.publish)
     return int(any(line.problem for job in results for line in job.lines))

@@ -105,7 +105,8 @@ def page(report: Report, plot: str) -> str:
         "not single rates: the machine is shared, and drifts.\n",
         "## The run\n",
         _markdown(("", ""), [("when", report.when), *report.machine.items(), ("load generator", report.generator),
-                             ("rounds", f"{report.rounds} of about {report.round_seconds:g} s, by turns"), *([("note", report.note)] if report.note else [])]),
+                             ("rounds", f"{report.rounds} of about {report.round_seconds:g} s, by turns"),
+                             *([("note", report.note)] if report.note else [])]),
         "\n" + _markdown(("server", "version and configuration"), list(report.servers.items())),
         "\nTo repeat it, on a machine that does nothing else (Postfix needs root):\n\n"
         "```\nmake bench                                # all of it\n"

@@ -126,7 +126,11 @@ class IdleLine(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A whole run. note: what a reader must know of this one. round_seconds: about how long a round took. machine: what it ran on, by name. servers: what was compared, name to version and configuration."""
+    """A whole run.
+
+    machine: what it ran on, by name. servers: what was compared, name to version and configuration. round_seconds:
+    about how long a round took. note: what a reader must know of this run.
+    """
 
     when: str
     machine: dict[str, str]
