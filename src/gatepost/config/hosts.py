@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import PlainValidator
 
 from gatepost.config.problem import Wrong, show
-from gatepost.config.texts import read_text
+from gatepost.config.texts import parsed, read_text
 from gatepost.delivery.settings import HopUrl, parse_hop_url
 from gatepost.mail.address import AddressError, Path, parse_mailbox, to_ascii_domain
 from gatepost.mail.network import NetworkSet
@@ -91,12 +91,7 @@ def _is_ip(text: str) -> bool:
 
 def read_ip(value: object) -> str:
     allowed = 'write an IP address, as in "192.0.2.1" or "2001:db8::1"'
-    try:
-        address = ip_address(read_text(value, allowed).strip())
-    except Wrong:
-        raise
-    except ValueError:
-        raise Wrong(f"{show(value)} is not an IP address", allowed) from None
+    address = parsed(value, lambda text: ip_address(text.strip()), "an IP address", allowed)
     return str(_not_mapped(value, address))
 
 

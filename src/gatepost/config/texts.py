@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from pydantic import PlainValidator
 
@@ -19,6 +19,8 @@ from gatepost.mail.units import Quota, parse_duration, parse_octet_quota, parse_
 LONGEST: Final = 3650 * 86400.0  # ten years: what is longer is a typing error, and overflows arithmetic with dates
 LARGEST: Final = 2**50  # octets
 MAX_COUNT: Final = 10**9
+
+_T = TypeVar("_T")
 
 
 def read_text(value: object, allowed: str) -> str:
@@ -56,14 +58,18 @@ def counted(least: int, most: int = MAX_COUNT, why: str = "") -> Callable[[objec
     return read
 
 
+def parsed(value: object, parse: Callable[[str], _T], what: str, allowed: str) -> _T:
+    """What `parse` makes of the text. what: what it should be, with its article, for the complaint."""
+    text = read_text(value, allowed)
+    try:
+        return parse(text)
+    except ValueError:
+        raise Wrong(f"{show(value)} is not {what}", allowed) from None
+
+
 def read_duration(value: object) -> float:
     allowed = 'write a number and ms, s, m, h, d or w, as in "30s" or "5d"'
-    try:
-        seconds = parse_duration(read_text(value, allowed))
-    except Wrong:
-        raise
-    except ValueError:
-        raise Wrong(f"{show(value)} is not a duration", allowed) from None
+    seconds = parsed(value, parse_duration, "a duration", allowed)
     if not 0 < seconds <= LONGEST:
         raise Wrong(f"{show(value)} is {'longer than ten years' if seconds else 'no time at all'}", allowed)
     return seconds
@@ -75,12 +81,7 @@ def read_size(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         octets = value
     else:
-        try:
-            octets = parse_size(read_text(value, allowed))
-        except Wrong:
-            raise
-        except ValueError:
-            raise Wrong(f"{show(value)} is not a size", allowed) from None
+        octets = parsed(value, parse_size, "a size", allowed)
     if not 0 < octets <= LARGEST:
         raise Wrong(f"{show(value)} is {'too large' if octets > 0 else 'too small'}", allowed)
     return octets
@@ -88,12 +89,7 @@ def read_size(value: object) -> int:
 
 def read_rate(value: object) -> Quota:
     allowed = 'write a whole number, a slash and a duration, as in "100/1h"'
-    try:
-        quota = parse_quota(read_text(value, allowed))
-    except Wrong:
-        raise
-    except ValueError:
-        raise Wrong(f"{show(value)} is not a rate", allowed) from None
+    quota = parsed(value, parse_quota, "a rate", allowed)
     if quota.units > MAX_COUNT or quota.period > LONGEST:
         raise Wrong(f"{show(value)} is out of all proportion", allowed)
     return quota
@@ -101,12 +97,7 @@ def read_rate(value: object) -> Quota:
 
 def read_octet_rate(value: object) -> Quota:
     allowed = 'write a size, a slash and a duration, as in "500MB/1d"'
-    try:
-        quota = parse_octet_quota(read_text(value, allowed))
-    except Wrong:
-        raise
-    except ValueError:
-        raise Wrong(f"{show(value)} is not a rate of octets", allowed) from None
+    quota = parsed(value, parse_octet_quota, "a rate of octets", allowed)
     if not 0 < quota.units <= LARGEST or quota.period > LONGEST:
         raise Wrong(f"{show(value)} is out of all proportion", allowed)
     return quota
