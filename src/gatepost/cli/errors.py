@@ -57,12 +57,13 @@ def _is_told(error: Exception) -> bool:
     from gatepost.net.listener import ListenError
     from gatepost.net.privileges import PrivilegeError
     from gatepost.net.tls_certificates import CertificateError
+    from gatepost.seal.port import KeyStoreError
     from gatepost.spool.port import SpoolError
     from gatepost.standing.port import StandingError
     from gatepost.store.backup_target import BackupError
     from gatepost.store.data_folder import DataError
 
     return isinstance(error, (
-        AccountsError, BackupError, CertificateError, ConfigError, DataError, ListenError, MaildropError, PasswordError,
-        PrivilegeError, RecordError, SpoolError, StandingError,
+        AccountsError, BackupError, CertificateError, ConfigError, DataError, KeyStoreError, ListenError, MaildropError,
+        PasswordError, PrivilegeError, RecordError, SpoolError, StandingError,
     ))  # fmt: skip

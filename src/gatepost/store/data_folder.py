@@ -52,6 +52,10 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "accounts.db"
 
     @property
+    def keys(self) -> Path:
+        return self.root / "keys.db"
+
+    @property
     def maildrops(self) -> Path:
         return self.root / "maildrops"
 
