@@ -19,11 +19,11 @@ from tests.programs import need_root
 from tests.support.clock import HandClock
 
 from gatepost.mail.ids import make_id
+from gatepost.ports.faults import Faults, no_fault
 from gatepost.spool.model import Hold, State
 from gatepost.spool.port import SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import SqliteSpool
-from gatepost.store.sqlite.spool_layout import Faults, no_fault
 from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 from gatepost.store.sqlite.spool_schema import MIGRATIONS
 

@@ -6,6 +6,7 @@ Not here: the life of a worker (`app.worker`).
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from gatepost.accounts.authentication import AT_ONCE, Authenticator
 from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account
 from gatepost.app.alert_ways import PostmasterMail, couriers
+from gatepost.app.faults import faults_of
 from gatepost.app.observation import Observation
 from gatepost.app.watching import Watching
 from gatepost.audit import metrics
@@ -70,13 +72,16 @@ class Assembly:
         self.data = data
         self.clock = SystemClock()
         self.ids = SystemIds()
-        self.writer = AuditWriter(data.audit, config.hostname, number, self.clock, self.ids)
+        faults = faults_of(os.environ)
+        self.writer = AuditWriter(data.audit, config.hostname, number, self.clock, self.ids, faults=faults)
         metrics.fold(data.run / "metrics")
         self.recorder = metrics.RecordingMetrics(self.writer, data.run / "metrics")
         self.observation = Observation(config, data, self.recorder, self.clock)
-        self.standing = LmdbStanding(data.standing, self._alert)
+        self.standing = LmdbStanding(data.standing, self._alert, faults=faults)
         self.accounts = SqliteAccounts(data.accounts)
-        self.maildrops = MaildirStore(data.maildrops, host=config.hostname, clock=self.clock, quota=self._quota_of)
+        self.maildrops = MaildirStore(
+            data.maildrops, host=config.hostname, clock=self.clock, quota=self._quota_of, faults=faults
+        )
         control = data.run / f"worker-{number}.sock"
         self.spool = SpoolSet.open(
             data.root,
@@ -85,6 +90,7 @@ class Assembly:
             prefer=str(number),
             socket=str(control),
             on_damage=self._entry_damaged,
+            faults=faults,
         )
         self.threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
         self.resolver = DnsResolver(config.dns, self.clock)

@@ -19,6 +19,7 @@ from gatepost.audit.event import Event, RecordError
 from gatepost.audit.files import CannotRead, day_of
 from gatepost.audit.opening import Opened, open_file, take_number
 from gatepost.ports.clock import Clock, Ids
+from gatepost.ports.faults import Faults, no_fault
 
 SYNC_SECONDS: Final = 0.5  # what a power cut may cost: with the sync itself, under a second of lines
 MAX_LINE_OCTETS: Final = 1 << 20  # an event is bounded; what makes events bounds them first, far below
@@ -34,12 +35,21 @@ class AuditWriter:
     """
 
     def __init__(
-        self, folder: Path, node: str, worker: int, clock: Clock, ids: Ids, *, sync_seconds: float = SYNC_SECONDS
+        self,
+        folder: Path,
+        node: str,
+        worker: int,
+        clock: Clock,
+        ids: Ids,
+        *,
+        sync_seconds: float = SYNC_SECONDS,
+        faults: Faults = no_fault,
     ) -> None:
         self._folder = folder
         self._node = node
         self._clock = clock
         self._ids = ids
+        self._faults = faults
         self._encoder = msgspec.json.Encoder(enc_hook=str)
         self._buffer = bytearray()
         self._lock = threading.RLock()
@@ -127,7 +137,9 @@ class AuditWriter:
         chain = link(self._chain, buffer)
         digits = chain.hex()
         buffer += MARK + digits.encode() + END
+        self._faults("record.write")
         self._write(buffer)
+        self._faults("record.written")
         self._chain = chain
         event.chain = digits
 
@@ -252,6 +264,7 @@ class AuditWriter:
             while done:
                 os.fdatasync(done[-1])
                 os.close(done.pop())
+            self._faults("record.sync")
             os.fdatasync(current)
             if os.fstat(current).st_nlink == 0:
                 self._must_open = True  # somebody removed the file: what is written to it now nobody finds

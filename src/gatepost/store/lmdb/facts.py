@@ -9,6 +9,7 @@ from typing import Final
 
 import lmdb
 
+from gatepost.ports.faults import Faults, no_fault
 from gatepost.standing.port import Fact, StandingError, Table
 from gatepost.store.lmdb.layout import END, TABLES, fact, fact_value, octets_of, pack_fact
 from gatepost.store.lmdb.room import Transaction, entries_from, give_up, is_crowded
@@ -24,10 +25,13 @@ Change = Callable[[Transaction], int]  # returns how many entries it removed or 
 class Facts:
     """Facts with an end, durable when the call that writes them returns."""
 
-    def __init__(self, environment: lmdb.Environment, map_octets: int, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, environment: lmdb.Environment, map_octets: int, report: Callable[[str], None], faults: Faults = no_fault
+    ) -> None:
         self._environment = environment
         self._map_octets = map_octets
         self._report = report
+        self._faults = faults
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="standing")
         self._waiting: list[tuple[Change, asyncio.Future[int]]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -128,7 +132,10 @@ class Facts:
 
     def _commit_once(self, changes: list[Change]) -> list[int]:
         with self._environment.begin(write=True) as txn:
-            return [int(change(txn)) for change in changes]
+            done = [int(change(txn)) for change in changes]
+            self._faults("facts.before")
+        self._faults("facts.after")
+        return done
 
     def _give_up(self, table: Table) -> int:
         """Make room: how many entries of `table` are gone, more than one commit adds."""

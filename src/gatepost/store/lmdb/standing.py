@@ -10,6 +10,7 @@ from typing import Final
 
 import lmdb
 
+from gatepost.ports.faults import Faults, no_fault
 from gatepost.standing.port import Fact, Operation, Result, StandingError, Table
 from gatepost.store.lmdb import counting
 from gatepost.store.lmdb.facts import Facts
@@ -34,7 +35,13 @@ class LmdbStanding:
     """
 
     def __init__(
-        self, folder: Path, report: Report = lambda _: None, *, map_octets: int = MAP_OCTETS, boot: str | None = None
+        self,
+        folder: Path,
+        report: Report = lambda _: None,
+        *,
+        map_octets: int = MAP_OCTETS,
+        boot: str | None = None,
+        faults: Faults = no_fault,
     ) -> None:
         """Opens `folder`, makes it if need be. report: told what an operator must know (damage, lack of room).
 
@@ -45,7 +52,7 @@ class LmdbStanding:
         self._holder, self._counters, environment = open_files(
             folder, this_boot() if boot is None else boot, map_octets, report
         )
-        self._facts = Facts(environment, map_octets, report)
+        self._facts = Facts(environment, map_octets, report, faults)
         self._map_octets = map_octets
         self._reserved = min(RESERVED_OCTETS, map_octets)
         self._writes = 0

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gatepost.maildrop.port import MaildropFullError
+from gatepost.ports.faults import Faults, no_fault
 from gatepost.store.disk import sync_folder
 from gatepost.store.maildir import usage
 from gatepost.store.maildir.line_ends import ToFile
@@ -25,13 +26,25 @@ class Delivery:
     thread than the one that writes: that waits, since a closed file's number may at once be another file's.
     """
 
-    __slots__ = ("_converter", "_file", "_free", "_line_ends", "_lock", "_maildir", "_name", "_octets", "_room")
+    __slots__ = (
+        "_converter",
+        "_faults",
+        "_file",
+        "_free",
+        "_line_ends",
+        "_lock",
+        "_maildir",
+        "_name",
+        "_octets",
+        "_room",
+    )
 
-    def __init__(self, maildir: Path, name: str, room: Callable[[int], int] | None) -> None:
+    def __init__(self, maildir: Path, name: str, room: Callable[[int], int] | None, faults: Faults = no_fault) -> None:
         self._lock = threading.Lock()
         self._maildir = maildir
         self._name = name
         self._room = room
+        self._faults = faults
         self._free = 0
         self._converter = ToFile()
         self._octets = 0
@@ -52,16 +65,20 @@ class Delivery:
         """Make it visible, durably; the name of its file in `new`. Raises MaildropFullError, OSError."""
         with self._lock:
             self._append(self._converter.finish())
+            self._faults("maildir.sync")
             os.fsync(self._file)
             os.close(self._file)
             self._file = -1
         name = with_sizes(self._name, self._octets, self._octets + self._line_ends)
         final = self._maildir / "new" / name
+        self._faults("maildir.link")
         try:
             os.link(self._temporary, final)  # never replaces a message, as rename would
         except PermissionError:  # a file system without hard links
             self._temporary.rename(final)
+        self._faults("maildir.folder")
         sync_folder(final.parent)
+        self._faults("maildir.tidy")
         with contextlib.suppress(OSError):  # it is delivered; what follows is tidiness
             self._temporary.unlink(missing_ok=True)
             usage.note(self._maildir, self._octets, 1)
@@ -86,6 +103,7 @@ class Delivery:
                     f"{self._maildir}: the message does not fit into the {max(self._free, 0)} octets that its quota"
                     " leaves; raise the quota or have mail removed"
                 )
+        self._faults("maildir.write")
         rest = memoryview(octets)
         while rest:
             rest = rest[os.write(self._file, rest) :]

@@ -16,6 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from gatepost.maildrop.port import MaildropError
 from gatepost.ports.clock import Clock
+from gatepost.ports.faults import Faults, no_fault
 from gatepost.store.maildir import folders, usage
 from gatepost.store.maildir.delivery import Delivery
 from gatepost.store.maildir.maildrop import LockedMaildir, MaildirDrop
@@ -42,11 +43,14 @@ class MaildirStore:
     host: our name, which becomes part of the messages' names. quota: asked at each delivery.
     """
 
-    def __init__(self, folder: Path, *, host: str, clock: Clock, quota: QuotaOf = unlimited) -> None:
+    def __init__(
+        self, folder: Path, *, host: str, clock: Clock, quota: QuotaOf = unlimited, faults: Faults = no_fault
+    ) -> None:
         self._folder = folder
         self._host = host
         self._clock = clock
         self._quota = quota
+        self._faults = faults
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="maildir")
 
     def maildir(self, account: str) -> Path:
@@ -110,7 +114,7 @@ class MaildirStore:
         folders.make(self._folder, maildir)
         room = None if quota is None else lambda wanted: quota - self._used(maildir, quota, wanted)
         name = unique_name(self._clock.unix(), os.getpid(), next(_numbers), self._host)
-        return Delivery(maildir, name, room)
+        return Delivery(maildir, name, room, self._faults)
 
     def _finish(self, delivery: Delivery | None, maildir: Path, quota: int | None, rest: bytes) -> str:
         if delivery is None:

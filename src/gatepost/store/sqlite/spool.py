@@ -18,13 +18,14 @@ from typing import Any, Final, cast
 import apsw
 
 from gatepost.ports.clock import Clock
+from gatepost.ports.faults import Faults, no_fault
 from gatepost.spool.model import Entry, NewEntry, Settlement, State
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.spool.transitions import parse_action
 from gatepost.store.sqlite.connection import connect
 from gatepost.store.sqlite.spool_content import PIECE_OCTETS, SpoolContent
-from gatepost.store.sqlite.spool_layout import Faults, Layout, SpoolLock, layout_of, no_fault
+from gatepost.store.sqlite.spool_layout import Layout, SpoolLock, layout_of
 from gatepost.store.sqlite.spool_opening import (
     move_aside,
     open_rows,
@@ -175,7 +176,9 @@ class SqliteSpool:
         added = [await self._prepare(entry, content, is_own=True) for entry, content in new]
         work = partial(self._settle, added, tuple(settlements))
         octets = sum(prepared.octets for prepared in added)
+        self._faults("settle.before")
         await self._commit_new(work, len(added) + len(settlements), octets, [content for _, content in new])
+        self._faults("settle.after")
 
     async def read(self, entry_id: str) -> AsyncIterator[bytes]:
         self._ensure_open()

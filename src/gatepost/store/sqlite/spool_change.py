@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import apsw
 
+from gatepost.ports.faults import no_fault
 from gatepost.spool.control import change_request, was_changed
 from gatepost.spool.port import SpoolError
 from gatepost.spool.transitions import Action, parse_action
-from gatepost.store.sqlite.spool_layout import Layout, SpoolLock, holder_of, layout_of, no_fault
+from gatepost.store.sqlite.spool_layout import Layout, SpoolLock, holder_of, layout_of
 from gatepost.store.sqlite.spool_opening import open_rows, remove_files, translated
 from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 

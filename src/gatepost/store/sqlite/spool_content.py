@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+from gatepost.ports.faults import Faults
 from gatepost.spool.port import SpoolError, SpoolFullError
 from gatepost.store.disk import sync_folder
-from gatepost.store.sqlite.spool_layout import INCOMING, Faults, Layout
+from gatepost.store.sqlite.spool_layout import INCOMING, Layout
 
 PIECE_OCTETS: Final = 256 * 1024
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

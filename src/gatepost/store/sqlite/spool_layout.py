@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import os
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -24,21 +24,6 @@ from gatepost.store.disk import sync_folder
 FOLDER: Final = "spool"
 INCOMING: Final = ".incoming-"
 MAX_NAME: Final = 64
-
-
-class Faults(Protocol):
-    """Called with the name of each point where a crash is worth a test; production passes `no_fault`.
-
-    content.write, content.sync, content.rename, content.folder: before a content file grows, is synced, gets its
-    place, and before that is synced. commit.before, commit.after: around a batch. unlink: before a content file goes.
-    checkpoint.before: before the log is written back.
-    """
-
-    def __call__(self, point: str, /) -> None: ...
-
-
-def no_fault(point: str, /) -> None:
-    """Nothing happens at any point."""
 
 
 class Layout(msgspec.Struct, frozen=True):

@@ -11,10 +11,11 @@ from typing import Final
 
 import apsw
 
+from gatepost.ports.faults import Faults
 from gatepost.spool.port import SpoolError, SpoolFullError
 from gatepost.store.disk import sync_folder
 from gatepost.store.sqlite.connection import SchemaError, connect, migrate
-from gatepost.store.sqlite.spool_layout import Faults, Layout
+from gatepost.store.sqlite.spool_layout import Layout
 from gatepost.store.sqlite.spool_rows import SpoolRows
 from gatepost.store.sqlite.spool_schema import MIGRATIONS, use_spool
 

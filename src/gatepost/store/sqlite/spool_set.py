@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from gatepost.ports.clock import Clock
+from gatepost.ports.faults import Faults, no_fault
 from gatepost.spool.model import Entry, NewEntry, Settlement
 from gatepost.spool.port import Content, SpoolError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import Damage, SqliteSpool, ignore_damage
 from gatepost.store.sqlite.spool_content import SpoolContent
-from gatepost.store.sqlite.spool_layout import Faults, Layout, SpoolLock, layout_of, no_fault, spools_of
+from gatepost.store.sqlite.spool_layout import Layout, SpoolLock, layout_of, spools_of
 from gatepost.store.sqlite.spool_reader import wants_owner
 
 MAX_SPOOLS: Final = 1000  # names that are tried for a spool of one's own
@@ -30,7 +31,14 @@ class SpoolSet:
     """
 
     def __init__(
-        self, data: Path, own: SqliteSpool, settings: SpoolSettings, clock: Clock, socket: str, on_damage: Damage
+        self,
+        data: Path,
+        own: SqliteSpool,
+        settings: SpoolSettings,
+        clock: Clock,
+        socket: str,
+        on_damage: Damage,
+        faults: Faults = no_fault,
     ) -> None:
         self._data = data
         self._own = own
@@ -38,6 +46,7 @@ class SpoolSet:
         self._clock = clock
         self._socket = socket
         self._on_damage = on_damage
+        self._faults = faults
         self._adopted: dict[str, SqliteSpool] = {}
         self._leased_from: dict[str, SqliteSpool] = {}  # IDs of entries of adopted spools
         self._turn = 0
@@ -65,7 +74,7 @@ class SpoolSet:
             lock = SpoolLock.take(layout, socket)
             if lock is not None:
                 own = SqliteSpool.open_locked(layout, lock, settings, clock, on_damage=on_damage, faults=faults)
-                return cls(data, own, settings, clock, socket, on_damage)
+                return cls(data, own, settings, clock, socket, on_damage, faults)
         raise SpoolError(f"{data / 'spool'}: each of {MAX_SPOOLS} spools is held by a process; are so many running?")
 
     @property
@@ -118,7 +127,9 @@ class SpoolSet:
         if not wanted:
             lock.release()
             return None
-        return SqliteSpool.open_locked(layout, lock, self._settings, self._clock, on_damage=self._on_damage)
+        return SqliteSpool.open_locked(
+            layout, lock, self._settings, self._clock, on_damage=self._on_damage, faults=self._faults
+        )
 
     # --- the port
 
