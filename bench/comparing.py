@@ -12,7 +12,7 @@ import msgspec
 from bench.idle import IdleJob, hold
 from bench.jobs import Job
 from bench.load import Generator, Load, LoadError, Measured, smtp_source
-from bench.processes import PeakMemory, count_syncs, cpu_seconds, wait_until
+from bench.processes import PeakMemory, count_syncs, cpu_seconds, memory_octets, wait_until
 from bench.results import IdleLine, JobResult, Line, Round, messages_for
 from bench.servers.server import LOCAL, REMOTE, Place, Server
 from bench.sink import Sink
@@ -57,18 +57,9 @@ class Bench:
         servers: list[Server] = []
         lines: dict[str, Line] = {}
         try:
-            for kind in kinds:
-                if job.purpose in kind.purposes:
-                    server = kind(self.place(kind, job.purpose))
-                    servers.append(server)
-                    server.start()
-            running = []
-            for server in servers:
-                try:
-                    running.append(_Running(server, job, self))
-                except (LoadError, TimeoutError, OSError) as error:
-                    lines[server.name] = self._failed(job, server, error)
-            for number in range(self._rounds):
+            servers += [kind(self.place(kind, job.purpose)) for kind in kinds if takes_part(kind, job)]
+            running = self._start(job, servers, lines)
+            for number in range(1 if job.once else self._rounds):
                 for one in list(running):
                     try:
                         done = one.round(self._seconds)
@@ -85,7 +76,25 @@ class Bench:
                 server.stop()
                 shutil.rmtree(server.place.folder, ignore_errors=True)
         ordered = tuple(lines[server.name] for server in servers)
-        return JobResult(job.name, job.title, job.unit, ordered, job.goal, job.goal_cpu)
+        return JobResult(
+            job.name, job.title, job.unit, ordered, job.goal, job.goal_cpu, job.goal_memory, job.ours, job.base
+        )
+
+    def _start(self, job: Job, servers: Sequence[Server], lines: dict[str, Line]) -> list[_Running]:
+        """Those that are up and warm; the others have a line that says what is wrong."""
+        up, running = [], []
+        for server in servers:
+            try:
+                server.start()
+                up.append(server)
+            except (TimeoutError, OSError) as error:
+                lines[server.name] = self._failed(job, server, error)
+        for server in up:
+            try:
+                running.append(_Running(server, job, self))
+            except (LoadError, TimeoutError, OSError) as error:
+                lines[server.name] = self._failed(job, server, error)
+        return running
 
     def idle(self, job: IdleJob, kinds: Sequence[type[Server]]) -> list[IdleLine]:
         """Idle connections, one server after the other: their memory is what counts, not their time."""
@@ -134,6 +143,13 @@ class Bench:
     """What the generator saw in the last run."""
 
 
+def takes_part(kind: type[Server], job: Job) -> bool:
+    """Whether a server is one of those that a job compares: a job may name its own."""
+    if job.servers:
+        return kind.name in job.servers
+    return job.purpose in kind.purposes
+
+
 class _Running:
     """One server in one job. Made with the rounds that do not count: the rate to expect, memory, syncs."""
 
@@ -141,13 +157,18 @@ class _Running:
         self.server = server
         self._job, self._bench = job, bench
         self._rounds: list[Round] = []
+        self._resumed: float | None = None
+        self._syncs: int | None = None
+        self._idle = self._peak = memory_octets(server.root)
+        self._rate = 0.0
+        if job.once:
+            return
         bench.load(server, job, job.load.sessions * 2)
         with PeakMemory(server.root) as memory:
             warm = bench.load(server, job, messages_for(500, WARM_UP_SECONDS, job.load.sessions))
         self._peak = memory.octets
         self._rate = bench.load(server, job, messages_for(warm.rate, WARM_UP_SECONDS, job.load.sessions)).rate
         self._syncs = self._count_syncs() if job.octets else None
-        self._resumed: float | None = None
 
     def _count_syncs(self) -> int | None:
         job = msgspec.structs.replace(self._job, load=Load(self._job.load.steps, 1))
@@ -159,7 +180,12 @@ class _Running:
 
     def round(self, seconds: float) -> Round:
         """One that counts."""
-        done = self._bench.load(self.server, self._job, messages_for(self._rate, seconds, self._job.load.sessions))
+        if self._job.once:
+            with PeakMemory(self.server.root) as memory:
+                done = self._bench.load(self.server, self._job, self._job.once)
+            self._peak = memory.octets
+        else:
+            done = self._bench.load(self.server, self._job, messages_for(self._rate, seconds, self._job.load.sessions))
         self._rate = done.rate
         self._rounds.append(done)
         if self._job.load.resume:
@@ -169,8 +195,11 @@ class _Running:
     def line(self) -> Line:
         """After the rounds, once with Postfix's own generator, which shows whether ours is fair."""
         job, source = self._job, None
-        if job.octets and job.until == "answered":
+        if job.octets and job.until == "answered" and not job.once:
             messages = messages_for(self._rate, 1.0, job.load.sessions)
             recipient = REMOTE if job.purpose == "relay" else LOCAL
             source = smtp_source(self.server.port, job.load.sessions, messages, job.octets, recipient, kept=job.kept)
-        return Line(self.server.name, tuple(self._rounds), self._peak, self._syncs, self._resumed, source)
+        return Line(
+            self.server.name, tuple(self._rounds), self._peak, self._syncs, self._resumed, source,
+            idle_octets=self._idle,
+        )  # fmt: skip

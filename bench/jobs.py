@@ -9,6 +9,7 @@ import msgspec
 
 from bench import script
 from bench.load import Load
+from bench.results import BASE, OURS
 from bench.servers.server import FOREIGN, LOCAL, PASSWORD, REMOTE, Purpose
 
 Until = Literal["answered", "delivered", "relayed"]
@@ -16,7 +17,9 @@ Until = Literal["answered", "delivered", "relayed"]
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """until: what ends a round: the last reply, the last file in the Maildir, the last message at the sink. goal: the
-    ratio to Postfix. goal_cpu: the ratio of CPU, at most. unit: what is counted. octets: of a message, 0 for none."""
+    ratio of `ours` to `base`. goal_cpu: the ratio of CPU, at most. goal_memory: octets over idle, at most. unit: what
+    is counted. octets: of a message, 0 for none. servers: only these; all that can do it without any. once: one round
+    of so many messages, with no warm-up, in which memory is looked at."""
 
     name: str
     title: str
@@ -28,6 +31,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = "message"
     octets: int = 0
     kept: bool = False
+    goal_memory: int | None = None
+    ours: str = OURS
+    base: str = BASE
+    servers: tuple[str, ...] = ()
+    once: int | None = None
 
 
 def _steps(recipient: str, octets: int) -> tuple[script.Step, ...]:
@@ -84,6 +92,8 @@ def _starttls(goal: float, *, resume: bool) -> Job:
     )
 
 
+GROWN: Final = "gatepost-grown"
+"""Gatepost with 1,000,000 entries in its spool."""
 PLAIN: Final = b"AUTH PLAIN " + b64encode(f"\0{LOCAL}\0{PASSWORD}".encode()) + b"\r\n"
 JOBS: Final = (
     _accept(1, 4, 1.5),
@@ -107,8 +117,17 @@ JOBS: Final = (
         name="auth-s8", title="AUTH PLAIN inside TLS, 8 sessions", purpose="login",
         load=Load((*script.opening(tls=True, login=PLAIN), *script.nothing(), script.CLOSING), 8), unit="session",
     ),
+    Job(
+        name="growth-s50", title="accept durable, 4 KiB, 50 sessions, beside 1,000,000 entries", purpose="hold",
+        load=Load(_steps(LOCAL, 4096), 50), goal=0.8, octets=4096, ours=GROWN, base=OURS, servers=(GROWN, OURS),
+    ),
+    Job(
+        name="memory-50m-s50", title="50 messages of 50 MB at once", purpose="hold",
+        load=Load(_steps(LOCAL, 50_000_000), 50), goal_memory=300 * 2**20, octets=50_000_000, once=50,
+        servers=(OURS, BASE),
+    ),
 )  # fmt: skip
-"""In the order of the report. `idle` is a job of another kind (`bench.idle`)."""
+"""In the order of the report; what fills the disk comes last. `idle` is a job of another kind (`bench.idle`)."""
 
 
 def choose(words: list[str]) -> list[Job]:

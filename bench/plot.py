@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from bench.results import BASE, JobResult, Report
 
 COLOURS: Final = ("#00796b", "#80cbc4", "#5c6bc0", "#ef6c00", "#8d6e63", "#c2185b")
-WIDTH, LABELS, BAR, GAP, TOP = 900, 330, 14, 12, 40
+WIDTH, LABELS, BAR, GAP, TOP, FIGURE = 900, 330, 14, 12, 40, 32
 LEAST, MOST = 0.1, 30.0
 
 
@@ -25,10 +25,11 @@ def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
 
 def svg(report: Report) -> str:
     """The drawing. A goal is a short black line across Gatepost's bar."""
-    names = list(dict.fromkeys(line.server for job in report.jobs for line in job.lines if line.server != BASE))
+    jobs = [job for job in report.jobs if job.base == BASE]
+    names = list(dict.fromkeys(line.server for job in jobs for line in job.lines if line.server != BASE))
     colours = {name: COLOURS[at % len(COLOURS)] for at, name in enumerate(names)}
     parts, y = [], TOP + GAP
-    for job in report.jobs:
+    for job in jobs:
         bars, y = _bars(job, colours, y)
         parts += bars
     grid = [
@@ -50,6 +51,11 @@ def svg(report: Report) -> str:
     )
 
 
+def _beside(bar: float, mark: float) -> float:
+    """Where the figure of a bar stands so that the mark of the goal does not cross it."""
+    return mark + 6 if bar - 2 < mark < bar + 4 + FIGURE else bar + 4
+
+
 def _bars(job: JobResult, colours: dict[str, str], y: int) -> tuple[list[str], int]:
     """A job's bars, and where the next job begins."""
     shown = [(line.server, ratio) for line in job.lines
@@ -61,7 +67,9 @@ def _bars(job: JobResult, colours: dict[str, str], y: int) -> tuple[list[str], i
         top, left, right = y + at * BAR, min(_x(1), _x(ratio)), max(_x(1), _x(ratio))
         parts.append(f'<rect x="{left:.1f}" y="{top}" width="{right - left:.1f}" height="{BAR - 2}" '
                      f'fill="{colours[server]}"/>')  # fmt: skip
-        parts.append(_text(right + 4, top + BAR - 3, f"{ratio:.2f}"))
+        beside = right + 4
         if at == 0 and job.goal is not None:
+            beside = _beside(right, _x(job.goal))
             parts.append(f'<rect x="{_x(job.goal) - 1:.1f}" y="{top - 2}" width="2" height="{BAR + 2}" fill="#000"/>')
+        parts.append(_text(beside, top + BAR - 3, f"{ratio:.2f}"))
     return parts, y + BAR * len(shown) + GAP

@@ -10,6 +10,7 @@ import msgspec
 
 BASE: Final = "postfix"
 OURS: Final = "gatepost"
+BARE: Final = "gatepost-bare"
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -31,7 +32,8 @@ class Round(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One server in one job. syncs: in 20 messages, None where it was not counted. problem: why there are no rounds."""
+    """One server in one job. peak_octets, idle_octets: memory at work and before. syncs: in 20 messages, None where it
+    was not counted. problem: why there are no rounds."""
 
     server: str
     rounds: tuple[Round, ...] = ()
@@ -40,6 +42,7 @@ class Line(msgspec.Struct, frozen=True):
     resumed_share: float | None = None
     smtp_source_rate: float | None = None
     problem: str = ""
+    idle_octets: int = 0
 
     def middle(self, name: str) -> float:
         """The median of a round's field or property."""
@@ -62,27 +65,33 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class JobResult(msgspec.Struct, frozen=True):
+    """ours, base: the server that the goals are for, and the one that it is compared with. goal_memory: octets over
+    idle, at most."""
+
     name: str
     title: str
     unit: str
     lines: tuple[Line, ...]
     goal: float | None = None
     goal_cpu: float | None = None
+    goal_memory: int | None = None
+    ours: str = OURS
+    base: str = BASE
 
     def line(self, server: str) -> Line | None:
         """The line of a server that has rounds."""
         return next((line for line in self.lines if line.server == server and line.rounds), None)
 
     def ratio(self, line: Line) -> float | None:
-        """Its rate by Postfix's: the median over the rounds, each beside the one that ran next to it."""
-        base = self.line(BASE)
+        """Its rate by the other's: the median over the rounds, each beside the one that ran next to it."""
+        base = self.line(self.base)
         if base is None or not line.rounds:
             return None
         pairs = zip(line.rounds, base.rounds, strict=False)
         return float(median(one.rate / other.rate for one, other in pairs))
 
     def cpu_ratio(self, line: Line) -> float | None:
-        base = self.line(BASE)
+        base = self.line(self.base)
         if base is None or not line.rounds or not base.cpu_per_1000:
             return None
         return line.cpu_per_1000 / base.cpu_per_1000
@@ -90,16 +99,26 @@ class JobResult(msgspec.Struct, frozen=True):
     @property
     def is_met(self) -> bool | None:
         """Whether Gatepost reached the goals; None where there is none, or nothing to compare with."""
-        ours = self.line(OURS)
+        ours = self.line(self.ours)
         if ours is None:
             return None
         found: list[bool] = []
+        if self.goal_memory is not None:
+            found.append(ours.peak_octets - ours.idle_octets <= self.goal_memory)
         ratio, cpu_ratio = self.ratio(ours), self.cpu_ratio(ours)
         if self.goal is not None and ratio is not None:
             found.append(ratio >= self.goal)
         if self.goal_cpu is not None and cpu_ratio is not None:
             found.append(cpu_ratio <= self.goal_cpu)
         return all(found) if found else None
+
+    @property
+    def price(self) -> float | None:
+        """Microseconds of CPU a message that the optional checks cost: with them less without."""
+        with_checks, bare = self.line(OURS), self.line(BARE)
+        if with_checks is None or bare is None:
+            return None
+        return (with_checks.cpu_per_1000 - bare.cpu_per_1000) * 1000
 
 
 class IdleLine(msgspec.Struct, frozen=True):

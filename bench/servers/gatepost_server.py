@@ -6,18 +6,30 @@ lifted: a single client that sends thousands of messages a second is what they a
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from bench import script
 from bench.processes import end, wait_until
 from bench.servers.server import HOST, LOCAL, PASSWORD, Place, Purpose, Server
 from gatepost import __version__
+from gatepost.mail import address
+from gatepost.mail.envelope import Envelope, Recipient
+from gatepost.net.clock import SystemClock, SystemIds
 from gatepost.policy.registry import CHECKS
+from gatepost.spool.destination import LOCAL as LOCAL_DESTINATION
+from gatepost.spool.model import NewEntry
+from gatepost.spool.settings import SpoolSettings
+from gatepost.store.sqlite.spool import SqliteSpool
 
 MANY = 1_000_000_000
+ENTRIES = 1_000_000
+ENTRY_OCTETS = 4096
+BATCH = 1000
 LIFTED = f"""
 [policy."client.connections"]
 total = {MANY}
@@ -98,11 +110,15 @@ resolvers = ["{place.resolver}"]
         )  # fmt: skip
         if added.returncode:
             raise OSError(f"gatepost account add: {added.stderr.strip()}")
+        self.prepared()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([*command, "serve"], stdout=log, stderr=log)
         wait_until(lambda: self._process is None or self._process.poll() is not None or self.answers(), "gatepost")
         if not self.answers():
             raise OSError(f"gatepost does not start:\n{self.logged()}")
+
+    def prepared(self) -> None:
+        """Called when the data folder is made, before the server is started."""
 
     def stop(self) -> None:
         if self._process is not None:
@@ -110,6 +126,37 @@ resolvers = ["{place.resolver}"]
 
     def logged(self) -> str:
         return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
+
+
+class GatepostGrown(Gatepost):
+    """With many entries in its spools, each as large as what the load sends."""
+
+    name: ClassVar[str] = "gatepost-grown"
+    about: ClassVar[str] = f"the default configuration with {ENTRIES:,} entries of {ENTRY_OCTETS} octets in its spools"
+    purposes: ClassVar[frozenset[Purpose]] = frozenset()  # the job that wants it names it
+
+    def prepared(self) -> None:
+        for number in range(self.workers):
+            asyncio.run(fill(self.place.folder / "data", str(number), ENTRIES // self.workers))
+
+
+async def fill(data: Path, name: str, entries: int) -> None:
+    """The spool `name` below `data` with so many entries, all due."""
+    clock, ids = SystemClock(), SystemIds()
+    spool = SqliteSpool.open(data, name, SpoolSettings(), clock)
+    octets = script.content(ENTRY_OCTETS)
+    sender, recipient = (address.Path(*text.split("@")) for text in (script.SENDER, LOCAL))
+    envelope = Envelope(sender, (Recipient(recipient),))
+    for begin in range(0, entries, BATCH):
+        added = []
+        for _ in range(min(BATCH, entries - begin)):
+            content = spool.new_content()
+            content.write(octets)
+            content.finish()
+            entry = NewEntry(ids.new(), envelope, clock.unix(), b"", len(octets), (LOCAL_DESTINATION,))
+            added.append(spool.add(entry, content))
+        await asyncio.gather(*added)
+    await spool.close()
 
 
 class GatepostBare(Gatepost):

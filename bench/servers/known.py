@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from bench.servers.aiosmtpd_server import Aiosmtpd
-from bench.servers.gatepost_server import Gatepost, GatepostBare
+from bench.servers.exim import Exim
+from bench.servers.gatepost_server import Gatepost, GatepostBare, GatepostGrown
+from bench.servers.haraka import Haraka
 from bench.servers.postfix import Postfix
 from bench.servers.server import Server
 
-SERVERS: Final[tuple[type[Server], ...]] = (Gatepost, Postfix, GatepostBare, Aiosmtpd)
+SERVERS: Final[tuple[type[Server], ...]] = (Gatepost, Postfix, GatepostBare, GatepostGrown, Aiosmtpd, Exim, Haraka)

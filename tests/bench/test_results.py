@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 from bench import output, plot
+from bench.comparing import takes_part
 from bench.jobs import JOBS, choose
 from bench.results import IdleLine, JobResult, Line, Report, Round, messages_for
 from bench.servers.gatepost_server import Gatepost, GatepostBare
@@ -109,7 +110,43 @@ def test_gatepost_s_configuration_is_one_that_it_takes(kind: type[Gatepost], pur
 
 def test_every_server_says_how_it_is_configured() -> None:
     assert len({kind.name for kind in SERVERS}) == len(SERVERS)
-    assert all(kind.about and kind.purposes for kind in SERVERS)
+    assert all(kind.about for kind in SERVERS)
+    for kind in SERVERS:
+        assert kind.purposes or any(kind.name in job.servers for job in JOBS), kind.name
+
+
+def test_a_job_that_names_its_servers_has_those_alone() -> None:
+    growth = next(job for job in JOBS if job.name == "growth-s50")
+    assert [kind.name for kind in SERVERS if takes_part(kind, growth)] == ["gatepost", "gatepost-grown"]
+    accept = JOBS[0]
+    assert "gatepost-grown" not in {kind.name for kind in SERVERS if takes_part(kind, accept)}
+
+
+@pytest.mark.parametrize(("peak", "is_met"), [(400, True), (401, False)])
+def test_the_goal_for_memory_is_what_work_takes_beyond_idle(peak: int, is_met: bool) -> None:
+    ours = Line("gatepost", rounds(100), peak * 2**20, idle_octets=100 * 2**20)
+    result = JobResult("memory", "large messages", "message", (ours,), goal_memory=300 * 2**20)
+    assert result.is_met is is_met
+    assert output.goal_text(result) == f"300 MiB over idle: {'met' if is_met else 'MISSED'}"
+
+
+def test_a_job_may_compare_gatepost_with_gatepost() -> None:
+    grown, plain = Line("gatepost-grown", rounds(80, 90, 80)), Line("gatepost", rounds(100, 100, 100))
+    result = JobResult("growth", "", "message", (plain, grown), goal=0.8, ours="gatepost-grown", base="gatepost")
+    assert result.ratio(grown) == pytest.approx(0.8)
+    assert result.is_met
+    assert "gatepost-grown" not in plot.svg(Report("", {}, "", 3, {}, (result,)))
+
+
+def test_the_price_of_the_checks_is_told_in_microseconds() -> None:
+    ours, bare = Line("gatepost", rounds(100, cpu=0.00025)), Line("gatepost-bare", rounds(100, cpu=0.00019))
+    assert JobResult("accept", "", "message", (ours, bare)).price == pytest.approx(60)
+    assert job(ours, POSTFIX).price is None
+
+
+@pytest.mark.parametrize(("bar", "mark", "at"), [(100, 80, 104), (100, 102, 108), (100, 130, 136), (100, 200, 104)])
+def test_a_figure_in_the_plot_is_not_crossed_by_the_mark_of_the_goal(bar: float, mark: float, at: float) -> None:
+    assert plot._beside(bar, mark) == at
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""Haraka, one process, with a plug-in that makes each message durable: a file, fsync, rename.
+
+It is used where `haraka` is on the PATH (it comes by npm).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+from bench.processes import end, wait_until
+from bench.servers.server import FOREIGN, HOST, Place, Purpose, Server, find_program
+
+_PLUGIN = """\
+'use strict';
+const fs = require('node:fs');
+const folder = FOLDER, foreign = FOREIGN;
+let number = 0;
+
+exports.hook_rcpt = (next, connection, parameters) => {
+    const path = parameters[0];  // its address is a method in older versions
+    const address = typeof path.address === 'function' ? path.address() : path.address;
+    if (address.toLowerCase() === foreign) return next(DENY, 'Relaying denied');
+    next(OK);
+};
+
+exports.hook_queue = (next, connection) => {
+    const name = `${folder}/${process.pid}-${number++}`;
+    const file = fs.createWriteStream(`${name}.part`, { autoClose: false });
+    file.on('error', (error) => next(DENYSOFT, error.message));
+    file.on('finish', () => fs.fsync(file.fd, (error) => {
+        fs.closeSync(file.fd);
+        if (error) return next(DENYSOFT, error.message);
+        fs.rename(`${name}.part`, name, (failed) => (failed ? next(DENYSOFT, failed.message) : next(OK, 'Kept')));
+    }));
+    connection.transaction.message_stream.pipe(file);
+};
+"""
+
+
+class Haraka(Server):
+    """One process, as it comes."""
+
+    name: ClassVar[str] = "haraka"
+    about: ClassVar[str] = "one process; a plug-in that writes a file, fsync, rename"
+    purposes: ClassVar[frozenset[Purpose]] = frozenset({"hold"})
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def version(cls) -> str | None:
+        program = find_program("haraka")
+        if program is None:
+            return None
+        package = Path(program).resolve().parent.parent / "package.json"
+        try:
+            return str(json.loads(package.read_text())["version"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @property
+    def root(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def maildir(self) -> Path:
+        return self.place.folder
+
+    def start(self) -> None:
+        program = find_program("haraka")
+        assert program is not None
+        home = self.place.folder / "haraka"
+        shutil.copytree(Path(program).resolve().parent.parent / "config", home / "config")  # it has no defaults without
+        kept = self.place.folder / "kept"
+        files = {
+            "config/smtp.ini": f"listen={HOST}:{self.port}\nnodes=0\n",
+            "config/me": "mx.example.org\n",
+            "config/loglevel": "LOGCRIT\n",
+            "config/plugins": "durable\n",
+            "plugins/durable.js": _PLUGIN.replace("FOLDER", json.dumps(str(kept)), 1)
+            .replace("FOREIGN", json.dumps(FOREIGN), 1),
+        }  # fmt: skip
+        kept.mkdir()
+        for name, text in files.items():
+            file = home / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        with (self.place.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([program, "-c", str(home)], stdout=log, stderr=log)
+        wait_until(self.answers, "haraka")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process)
+
+    def logged(self) -> str:
+        log = self.place.folder / "log"
+        return log.read_text(errors="replace")[-4000:] if log.exists() else ""
