@@ -128,13 +128,15 @@ def refuses_to_connect(text: str = "connection refused") -> OpenFailed:
 class World:
     """The other hosts, by address. answers: what a session there says to a job. down: opening fails so.
 
-    gate: when set, jobs and openings there wait for it: a host that does not answer.
+    gates: jobs there wait for it, before anything is sent: a host that does not answer. late: they wait for it with the
+    whole message sent.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, Answering] = {}
         self.down: dict[str, OpenFailed] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.late: dict[str, asyncio.Event] = {}
         self.opening_seconds: dict[str, float] = {}
         self.opened: list[NextHop] = []
         self.jobs: list[tuple[str, Job]] = []
@@ -165,6 +167,7 @@ class FakeSession:
         self.hop = hop
         self.messages = 0
         self.was_stale = False
+        self.known: dict[int, RecipientResult] = {}
         self.local_address = "192.0.2.1"
         self.tls = TlsState("TLSv1.3", "TLS_AES_128_GCM_SHA256") if hop.tls != "off" else None
         self._world = world
@@ -193,11 +196,24 @@ class FakeSession:
         except Exception:
             self.close()
             return [result(451, "4.3.0", "unreadable", by_peer=False) for _ in job.envelope.recipients]
+        if (late := world.late.get(address)) is not None:
+            await self._wait_in_doubt(job, late)
         results = world.answers.get(address, takes_all)(job)
         assert len(results) == len(job.envelope.recipients)
         if not all(one.by_peer for one in results):
             self.close()
         return results
+
+    async def _wait_in_doubt(self, job: Job, late: asyncio.Event) -> None:
+        job.in_doubt(True)
+        try:
+            await late.wait()
+        except asyncio.CancelledError:
+            unanswered = result(451, "4.4.2", "no answer to the end of data", by_peer=False)
+            self.known = dict.fromkeys(range(len(job.envelope.recipients)), unanswered)
+            raise
+        finally:
+            job.in_doubt(False)
 
     async def quit(self) -> None:
         self.close()

@@ -634,11 +634,60 @@ async def test_cancelling_closes_the_connection(clock: LoopClock) -> None:
         yield b"x\r\n"
         await asyncio.Event().wait()
 
-    session = await opened(ScriptedPeer(clock, ("PIPELINING",)))
+    peer = ScriptedPeer(clock, ("PIPELINING",))
+    session = await opened(peer)
     task = asyncio.create_task(session.deliver(job(content=endless)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not session.is_reusable
+    await session.quit()
     assert session._talk.stream.is_closed  # type: ignore[attr-defined]
+    assert peer.contents == []
+    assert "QUIT" not in peer.lines  # it would be read as content
+
+
+async def cancelled_when_it_waits(session: OutboundSession, given: Job) -> None:
+    task = asyncio.create_task(session.deliver(given))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("body", [CONTENT, b"line\r\n" * 20_000])
+async def test_whoever_cancels_knows_that_the_peer_may_have_the_message(clock: LoopClock, body: bytes) -> None:
+    peer = ScriptedPeer(clock, dot=SILENT, BDAT=SILENT)
+    peer.hangs = True
+    session = await opened(peer)
+    doubts: list[bool] = []
+    await cancelled_when_it_waits(session, job(body, recipients=2, piece=60_000, in_doubt=doubts.append))
+    assert doubts == [True, False]
+    assert {(number, result.kind, result.at) for number, result in session.known.items()} == {
+        (0, "deferred", "data"),
+        (1, "deferred", "data"),
+    }
+
+
+async def test_what_was_said_before_a_cancel_counts_and_the_rest_was_never_tried(clock: LoopClock) -> None:
+    """A stop in the second transaction of a message forgot those of the first, who got it again."""
+    peer = ScriptedPeer(clock, (*ALL, "LIMITS RCPTMAX=2"), MAIL=["250 ok", SILENT])
+    peer.hangs = True
+    session = await opened(peer)
+    doubts: list[bool] = []
+    await cancelled_when_it_waits(session, job(recipients=3, in_doubt=doubts.append))
+    assert doubts == [True, False]
+    assert brief([session.known[number] for number in sorted(session.known)]) == [DELIVERED, DELIVERED]
+
+
+async def test_of_an_lmtp_peer_each_answer_before_the_cancel_counts(clock: LoopClock) -> None:
+    peer = ScriptedPeer(clock, lmtp=True, dot=["250 2.0.0 Kept", SILENT])
+    peer.hangs = True
+    session = await opened(peer, msgspec.structs.replace(HOP, protocol="lmtp"))
+    await cancelled_when_it_waits(session, job(recipients=2))
+    assert [(number, result.kind) for number, result in sorted(session.known.items())] == [
+        (0, "delivered"),
+        (1, "deferred"),
+    ]

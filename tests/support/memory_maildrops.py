@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from gatepost.maildrop.port import MaildropBusyError, MaildropError, MaildropFullError, Message
 
 
 class MemoryMaildrops:
-    """MaildropStore. quota: octets for each account. broken: what `open` raises next; failing: UIDs that stay."""
+    """MaildropStore. quota: octets for each account. broken: what `open` raises next; failing: UIDs that stay. slow:
+    deliveries wait for it, and are carried out even when nobody waits for them any more, as a thread's are."""
 
     def __init__(self, quota: int | None = None) -> None:
         self.quota = quota
@@ -16,6 +18,8 @@ class MemoryMaildrops:
         self.locked: set[str] = set()
         self.broken: MaildropError | None = None
         self.failing: set[str] = set()
+        self.slow: asyncio.Event | None = None
+        self._writing: set[asyncio.Task[str]] = set()
         self.piece_octets = 1000
         self._number = 0
 
@@ -26,6 +30,15 @@ class MemoryMaildrops:
 
     async def deliver(self, account: str, delivery_id: str, prefix: bytes, content: AsyncIterator[bytes]) -> str:
         octets = prefix + b"".join([piece async for piece in content])
+        if self.slow is None:
+            return await self._write(account, octets)
+        writing = asyncio.create_task(self._write(account, octets, self.slow))
+        self._writing.add(writing)
+        return await asyncio.shield(writing)
+
+    async def _write(self, account: str, octets: bytes, slow: asyncio.Event | None = None) -> str:
+        if slow is not None:
+            await slow.wait()
         if self.quota is not None and await self.used(account) + len(octets) > self.quota:
             raise MaildropFullError(f"{account} is full")
         if octets and not octets.endswith(b"\r\n"):

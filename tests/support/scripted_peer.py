@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -46,6 +47,7 @@ class ScriptedPeer:
         self.refuses_connection = False
         self.piece = 1 << 20  # octets given to one read
         self.seconds_per_read = 0.0
+        self.hangs = False  # who reads what does not come waits for ever, and can be cancelled
         self.takes = 1 << 40  # octets, then it reads no more
         self.address = "192.0.2.7"
         self.lines: list[str] = []
@@ -109,6 +111,8 @@ class ScriptedStream:
             return octets
         if self._has_ended or self.is_closed:
             return b""
+        if self.peer.hangs:
+            await asyncio.Event().wait()
         self.peer.clock.advance(timeout)
         raise ConnectError("192.0.2.7 port 25: nothing came")
 

@@ -123,6 +123,7 @@ class Worker:
         now = self._parts.clock.monotonic()
         self._drained_by = min(self._drained_by, now + seconds)
         self._patient_until = min(self._patient_until, now + patience)
+        self._parts.delivery.hurry(seconds)
 
     def tell(self, kind: str, what: str, problem: str) -> None:
         """What the processes around this one want on the record. kind: "server" or "alert"."""
@@ -137,6 +138,7 @@ class Worker:
         await self._parts.door.close()
         for asking in (self._parts.probes, self._parts.callouts, self._parts.hosts):
             await asking.close()
+        await self._parts.seal_work.close()
         await self._parts.control.close()
         await self._parts.spool.close()
         self._parts.maildrops.close()

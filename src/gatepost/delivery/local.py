@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from gatepost.accounts.model import Resolution, Target
 from gatepost.accounts.port import AccountsError
+from gatepost.delivery.course import Course, Reach
 from gatepost.delivery.expansion import Expansion, LoopError, delivered_to
 from gatepost.delivery.outcome import Attempt, Outcome
 from gatepost.mail.address import Path
@@ -47,19 +48,35 @@ class LocalDelivery:
         self._expansion = expansion
         self._clock = clock
 
-    async def attempt(self, entry: Entry) -> Attempt:
-        """One outcome for each recipient of `entry`, one after the other: their syncs would queue anyway."""
+    async def attempt(self, entry: Entry, course: Course) -> Attempt:
+        """One outcome for each recipient of `entry`, one after the other: their syncs would queue anyway. Cut off, it
+        has outcomes for those whose turn had come."""
         began = self._clock.monotonic()
         outcomes: list[Outcome] = []
         new: list[tuple[NewEntry, Content]] = []
         places: dict[str, Any] = {}
+
+        def so_far() -> Attempt | None:
+            took_ms = round((self._clock.monotonic() - began) * 1000)
+            details = {"destination": "local", **places}
+            return Attempt(tuple(outcomes), took_ms, tuple(new), details) if outcomes else None
+
+        course.so_far = so_far
         for recipient in entry.recipients:
-            outcomes.append(await self._one(entry, recipient, new, places))
-        took_ms = round((self._clock.monotonic() - began) * 1000)
-        return Attempt(tuple(outcomes), took_ms, tuple(new), {"destination": "local", **places})
+            outcomes.append(await self._one(entry, recipient, new, places, course))
+            if course.is_cut:
+                break
+        whole = so_far()
+        assert whole is not None  # no entry is without recipients
+        return whole
 
     async def _one(
-        self, entry: Entry, recipient: EntryRecipient, new: list[tuple[NewEntry, Content]], places: dict[str, Any]
+        self,
+        entry: Entry,
+        recipient: EntryRecipient,
+        new: list[tuple[NewEntry, Content]],
+        places: dict[str, Any],
+        course: Course,
     ) -> Outcome:
         path = recipient.recipient.path
         try:
@@ -71,7 +88,11 @@ class LocalDelivery:
             return Outcome(recipient, "failed", Reply(550, "5.1.1", "there is no such mailbox here"))
         only = targets[0]
         if len(targets) == 1 and only.kind in ("maildrop", "aside") and only.reverse_path is None:
-            return await self._keep(entry, recipient, only, places)
+            course.reaches(Reach.WRITING)
+            try:
+                return await self._keep(entry, recipient, only, places)
+            finally:
+                course.reaches(Reach.OPEN)
         try:
             made, success = await self._expansion.entries(entry, recipient, targets)
         except LoopError as error:

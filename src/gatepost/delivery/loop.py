@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from gatepost.delivery.course import Course
 from gatepost.delivery.lanes import Lane
 from gatepost.delivery.local import LocalDelivery
 from gatepost.delivery.outcome import Attempt, Outcome
@@ -32,6 +33,9 @@ MAX_LEASED: Final = 4000  # entries in the lanes or under way
 SPOOL_TROUBLE_SECONDS: Final = 5.0
 MIN_SLEEP: Final = 1.0
 MAX_SLEEP: Final = 3600.0  # a clock that was set back must not delay mail for longer
+# Beyond the drain, for next hops that have the whole message and have not answered yet: nearly all do within a second,
+# and whoever stops a server does not wait the ten minutes of RFC 5321 §4.5.3.2.6.
+ANSWER_SECONDS: Final = 5.0
 LANES_KEPT: Final = 1000  # lanes without work are forgotten above this
 
 log = structlog.get_logger("gatepost.delivery")
@@ -59,13 +63,14 @@ class DeliveryLoop:
         self._pool = pool
         self._clock = clock
         self._lanes: dict[str, Lane] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: dict[asyncio.Task[None], Course] = {}
         self._leased = 0  # entries that are leased and not settled
         self._wake = asyncio.Event()
         self._lanes_limit = LANES_KEPT
         self._trouble_until = 0.0
         self._has_starved = False  # a lane had to wait for one of `total` workers
         self._is_stopping = False
+        self._drained = asyncio.Event()  # attempts have ended, or are to be cut off
         self._running: asyncio.Future[None] | None = None
 
     @property
@@ -91,6 +96,7 @@ class DeliveryLoop:
                 self._wake.clear()
                 if not await self._lease():
                     await self._sleep()
+            await self._drained.wait()
         finally:
             await self._cut_off()
             self._settler.finish()
@@ -101,20 +107,34 @@ class DeliveryLoop:
     async def stop(self, drain: float) -> None:
         """Nothing new is begun; attempts under way have `drain` seconds to end, then they are cut off.
 
-        What is cut off or still waits in a lane stays leased, and is due again for whoever opens the spool next.
+        What is cut off or still waits in a lane stays leased, and is due again for whoever opens the spool next. What
+        somebody may have got already is not cut off: a maildrop is written to its end, a next hop that has the whole
+        message has ANSWER_SECONDS more to say so. What is known of an attempt then is settled and on the record.
         """
         self._is_stopping = True
         for lane in self._lanes.values():
             lane.queue.clear()
-        if self._workers:
-            await asyncio.wait(self._workers, timeout=drain)
+        self.hurry(drain)
         self._wake.set()
         if self._running is not None:
             await self._running
 
+    def hurry(self, drain: float) -> None:
+        """The limit of a stop that is under way, counted from now; it can only become shorter."""
+        if not self._is_stopping:
+            return
+        if drain <= 0 or not self._workers:
+            self._drained.set()
+        else:
+            asyncio.get_running_loop().call_later(drain, self._drained.set)
+
     async def _cut_off(self) -> None:
-        for worker in self._workers:
-            worker.cancel()
+        for course in self._workers.values():
+            course.cut()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=ANSWER_SECONDS)
+        for course in self._workers.values():
+            course.abandon()
         if self._workers:
             await asyncio.wait(self._workers)
 
@@ -198,26 +218,36 @@ class DeliveryLoop:
             waiting -= 1
             lane.running += 1
             worker = asyncio.create_task(self._work(lane))
-            self._workers.add(worker)
+            self._workers[worker] = Course(worker)
             worker.add_done_callback(self._ended)
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
+        del self._workers[worker]
+        if self._is_stopping and not self._workers:
+            self._drained.set()
         if self._has_starved:
             self._has_starved = False
             for lane in list(self._lanes.values()):
                 self._start(lane)
 
     async def _work(self, lane: Lane) -> None:
+        worker = asyncio.current_task()
+        assert worker is not None
+        course = self._workers[worker]
         try:
-            while lane.queue and lane.running <= lane.window:
+            while lane.queue and lane.running <= lane.window and not self._is_stopping:
                 entry = lane.queue.popleft()
+                course.begins()
                 try:
-                    attempt = await self._attempt(lane, entry)
+                    attempt = await self._attempt(lane, entry, course)
                 except Crowded:
                     lane.queue.appendleft(entry)
                     lane.crowded()
                     return
+                except asyncio.CancelledError:
+                    if (known := course.so_far()) is not None:
+                        self._settler.put(entry, known)
+                    raise
                 self._settler.put(entry, attempt)
                 if lane.running < lane.window and lane.queue:
                     self._start(lane)
@@ -226,7 +256,7 @@ class DeliveryLoop:
             if lane.queue:
                 asyncio.get_running_loop().call_soon(self._start, lane)
 
-    async def _attempt(self, lane: Lane, entry: Entry) -> Attempt:
+    async def _attempt(self, lane: Lane, entry: Entry, course: Course) -> Attempt:
         """One attempt, whatever happens in it; raises Crowded and CancelledError only."""
         given_up = tuple(recipient for recipient in entry.recipients if is_at_end(recipient.attempts))
         if given_up:
@@ -234,12 +264,12 @@ class DeliveryLoop:
             gone = give_up(given_up)
             if not rest:
                 return gone
-            attempt = await self._attempt(lane, msgspec.structs.replace(entry, recipients=rest))
+            attempt = await self._attempt(lane, msgspec.structs.replace(entry, recipients=rest), course)
             return msgspec.structs.replace(attempt, outcomes=gone.outcomes + attempt.outcomes)
         try:
             if lane.key == LOCAL:
-                return await self._local.attempt(entry)
-            return await self._remote.attempt(lane, entry)
+                return await self._local.attempt(entry, course)
+            return await self._remote.attempt(lane, entry, course)
         except Crowded:
             raise
         except Exception as error:  # a defect of ours: this message waits, all others go on

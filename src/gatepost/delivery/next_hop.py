@@ -45,7 +45,9 @@ class Job(msgspec.Struct, frozen=True):
     """One message for some recipients at one next hop.
 
     content: gives the whole content anew at each call, in pieces; it may raise OSError or SpoolError. octets: its
-    size. has_8bit: an octet above 127 occurs in it. utf8_header: its header fields have UTF-8 (RFC 6532).
+    size. has_8bit: an octet above 127 occurs in it. utf8_header: its header fields have UTF-8 (RFC 6532). in_doubt:
+    called with True before the end of data leaves, since from then on the peer may have the message, and with False
+    when that is over.
     """
 
     envelope: Envelope
@@ -53,6 +55,7 @@ class Job(msgspec.Struct, frozen=True):
     octets: int
     has_8bit: bool = False
     utf8_header: bool = False
+    in_doubt: Callable[[bool], None] = lambda is_so: None
 
 
 class Timeouts(msgspec.Struct, frozen=True):

@@ -42,16 +42,21 @@ class _Unreadable(Exception):
 class OutboundSession:
     """An open session. Use: `open`, `deliver` while `is_reusable`, `quit`.
 
-    hop: where it leads. messages: transactions so far.
+    hop: where it leads. messages: transactions so far. known: of the job under way, by the recipient's number, who has
+    a result already: what counts when the job is cut off.
     """
 
     def __init__(self, hop: NextHop, talk: Conversation) -> None:
         self.hop = hop
         self.messages = 0
         self.was_stale = False
+        self.known: dict[int, RecipientResult] = {}
         self._talk = talk
         self._session = talk.session
         self._is_closed = False
+        self._is_cut_off = False
+        self._is_in_doubt = False
+        self._transaction: Transaction | None = None
         self._null_auth = True
 
     @classmethod
@@ -66,7 +71,8 @@ class OutboundSession:
         """Whether another job may be given to it: the connection stands, no transaction is left half done, and the
         peer's MAILMAX (RFC 9422) is not reached. The peer may have gone unnoticed: see `deliver`."""
         mailmax = self.offer.mailmax
-        return not self._is_closed and self._session.is_clean and (mailmax is None or self.messages < mailmax)
+        is_open = not self._is_closed and not self._is_cut_off
+        return is_open and self._session.is_clean and (mailmax is None or self.messages < mailmax)
 
     @property
     def offer(self) -> PeerOffer:
@@ -94,15 +100,20 @@ class OutboundSession:
 
         More recipients than the peer takes in one transaction go in several. Where the peer turned out to have gone
         since the last job, before it answered anything, all are deferred and `was_stale` is True: nothing was lost, a
-        new connection may be tried at once. Raises LocalProtocolError unless `is_reusable`.
+        new connection may be tried at once. Raises LocalProtocolError unless `is_reusable`. Cancelled, it leaves the
+        session to `quit`, and in `known` what is known.
         """
         recipients = job.envelope.recipients
-        results: dict[int, RecipientResult] = {}
+        results = self.known = {}
         waiting = list(range(len(recipients)))
         most = min(self.offer.rcptmax or MIN_RECIPIENTS, MIN_RECIPIENTS)
         while waiting:
             group, waiting = waiting[:most], waiting[most:]
-            outcome = await self._transact(job, [recipients[number] for number in group])
+            try:
+                outcome = await self._transact(job, [recipients[number] for number in group])
+            except BaseException:
+                self._note_known(group)
+                raise
             results.update(zip(group, outcome, strict=True))
             if not self.is_reusable:
                 break
@@ -114,7 +125,7 @@ class OutboundSession:
         return [results.get(number, ended) for number in range(len(recipients))]
 
     async def quit(self) -> None:
-        """Ends it with QUIT, within seconds. Never raises for what the peer does."""
+        """Ends it with QUIT where that is in order, else at once. Never raises for what the peer does."""
         if not self._is_closed:
             self._is_closed = True
             await part(self._talk)
@@ -141,6 +152,7 @@ class OutboundSession:
         chunked = self.offer.chunking and job.octets >= CHUNKED_FROM_OCTETS
         needs = Needs(job.octets, job.has_8bit, job.utf8_header)
         transaction = Transaction(self._session, envelope, needs, chunked=chunked, null_auth=self._null_auth)
+        self._transaction = transaction
         try:
             await self._run(transaction, job)
         except ConnectError as error:
@@ -155,8 +167,14 @@ class OutboundSession:
             transaction.lost(Reply(554, "5.6.0", str(error)), "failed")
             self.close()
         except BaseException:
-            self.close()
+            if self._is_in_doubt:  # it may arrive twice, and is not lost (RFC 5321 §4.5.3.2.6)
+                transaction.lost(Reply(451, "4.4.2", "We ended before the next hop had answered to the end of data"))
+            self._is_cut_off = True
             raise
+        finally:
+            if self._is_in_doubt:
+                self._is_in_doubt = False
+                job.in_doubt(False)
         self.was_stale = self.messages > 0 and self._is_closed and not transaction.heard_anything
         self.messages += 1
         return transaction
@@ -182,18 +200,29 @@ class OutboundSession:
         transaction.lost(self._session.closed_by or trouble(error))
         self.close()
 
+    def _note_known(self, group: Sequence[int]) -> None:
+        """The transaction is cut off: who has a result keeps it."""
+        if self._transaction is not None:
+            known = zip(group, self._transaction.results, strict=True)
+            self.known.update((number, result) for number, result in known if result is not None)
+
+    def _is_about_to_end(self, job: Job) -> None:
+        """The next octets end the content."""
+        self._is_in_doubt = True
+        job.in_doubt(True)
+
     async def _send_content(self, transaction: Transaction, job: Job, *, chunked: bool) -> None:
         pieces = job.content()
         try:
             if chunked:
-                await self._send_chunks(transaction, pieces)
+                await self._send_chunks(transaction, pieces, job)
             else:
-                await self._send_stuffed(transaction, pieces, job.octets)
+                await self._send_stuffed(transaction, pieces, job)
         finally:
             if isinstance(pieces, AsyncGenerator):  # closes what it holds open, also in mid-content
                 await pieces.aclose()
 
-    async def _send_stuffed(self, transaction: Transaction, pieces: AsyncIterator[bytes], octets: int) -> None:
+    async def _send_stuffed(self, transaction: Transaction, pieces: AsyncIterator[bytes], job: Job) -> None:
         transaction.begin_content()
         stuffer = DotStuffer()
         batch, size = [], 0
@@ -204,9 +233,10 @@ class OutboundSession:
                 await self._talk.write_content(b"".join(batch))
                 batch, size = [], 0
         batch.append(stuffer.finish())
-        await self._talk.write(b"".join(batch), shown=f"({octets} octets)")
+        self._is_about_to_end(job)
+        await self._talk.write(b"".join(batch), shown=f"({job.octets} octets)")
 
-    async def _send_chunks(self, transaction: Transaction, pieces: AsyncIterator[bytes]) -> None:
+    async def _send_chunks(self, transaction: Transaction, pieces: AsyncIterator[bytes], job: Job) -> None:
         lines = LineEnds()
         chunk = await _next_chunk(pieces, lines) or b""
         while True:
@@ -215,6 +245,8 @@ class OutboundSession:
                 transaction.answered(await self._talk.answer())
             if transaction.is_refused:
                 return
+            if following is None:
+                self._is_about_to_end(job)
             line = transaction.chunk(len(chunk), last=following is None)
             await self._talk.write(line + chunk, shown=f"{line[:-2].decode('ascii')} (content)")
             if following is None:

@@ -15,6 +15,7 @@ import structlog
 
 from gatepost.accounts.port import AccountsError
 from gatepost.audit.event import Event
+from gatepost.delivery.course import Course
 from gatepost.delivery.ending import end
 from gatepost.delivery.lanes import Lane
 from gatepost.delivery.notices import Notices
@@ -84,7 +85,7 @@ class Passage:
         remote = RemoteDelivery(self._router, self._pool, message, self._clock, self._draw)
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
-                attempt = await remote.attempt(Lane(entry.destinations[0], 1), whole)
+                attempt = await remote.attempt(Lane(entry.destinations[0], 1), whole, Course())
         except TimeoutError:
             reply = Reply(451, "4.4.2", f"the next hop did not take the message within {LONGEST_SECONDS:.0f} s")
             attempt = Attempt(tuple(Outcome(recipient, "deferred", reply, at="data") for recipient in whole.recipients))

@@ -27,6 +27,7 @@ class Session(Protocol):
 
     was_stale: bool
     messages: int
+    known: dict[int, RecipientResult]
 
     @property
     def hop(self) -> NextHop: ...
@@ -116,9 +117,8 @@ class Pool:
                 self._reaper = asyncio.get_running_loop().create_task(self._reap())
 
     def drop(self, session: Session) -> None:
-        """Close it at once: its user was cancelled."""
-        session.close()
-        self._leave_place(session.hop.address)
+        """Its user was cancelled: it ends with QUIT where that is in order in mid-transaction, else at once."""
+        self._discard(session)
 
     async def close(self) -> None:
         """Every idle session is ended with QUIT."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gatepost.delivery.course import Course
 from gatepost.delivery.expansion import MAX_HEADER_OCTETS, read_header
 from gatepost.delivery.lanes import Lane
 from gatepost.delivery.mx import Candidates, NoRoute, arrange
@@ -42,9 +43,10 @@ class RemoteDelivery:
         self._clock = clock
         self._draw = draw
 
-    async def attempt(self, lane: Lane, entry: Entry) -> Attempt:
+    async def attempt(self, lane: Lane, entry: Entry, course: Course) -> Attempt:
         """One outcome for each recipient of `entry`. Raises Crowded, and then nothing has happened."""
-        run = _Run(entry, self._clock)
+        run = _Run(entry, self._clock, course)
+        course.so_far = run.so_far
         now = self._clock.monotonic()
         if lane.is_down(now) and lane.why is not None:
             return run.untried(lane.why, self._clock.unix() + lane.rest(now))
@@ -112,6 +114,7 @@ class RemoteDelivery:
             run.damaged(error)
             return
         except BaseException:
+            run.was_cut_off(hop, session)
             self._pool.drop(session)
             raise
         run.delivered(hop, session, results, damage[0] if damage else None)
@@ -124,7 +127,14 @@ class RemoteDelivery:
             utf8_header = not (await read_header(self._spool, entry.id, MAX_HEADER_OCTETS)).isascii()
         recipients = tuple(recipient.recipient for recipient in run.waiting)
         envelope = msgspec.structs.replace(entry.envelope, recipients=recipients)
-        return Job(envelope, lambda: self._content(entry.id, damage), entry.octets, entry.has_8bit, utf8_header)
+        return Job(
+            envelope,
+            lambda: self._content(entry.id, damage),
+            entry.octets,
+            entry.has_8bit,
+            utf8_header,
+            run.course.in_doubt,
+        )
 
     async def _content(self, entry_id: str, damage: list[SpoolError]) -> AsyncIterator[bytes]:
         try:
@@ -138,8 +148,9 @@ class RemoteDelivery:
 class _Run:
     """What one attempt has come to. waiting: recipients that no hop has settled yet."""
 
-    def __init__(self, entry: Entry, clock: Clock) -> None:
+    def __init__(self, entry: Entry, clock: Clock, course: Course) -> None:
         self.entry = entry
+        self.course = course
         self.waiting: list[EntryRecipient] = list(entry.recipients)
         self.settled: list[Outcome] = []
         self.details: dict[str, Any] = {"destination": entry.recipients[0].destination}
@@ -163,6 +174,20 @@ class _Run:
             self._settle([Outcome(recipient, "deferred", reply) for recipient in self.waiting])
         took_ms = round((self._clock.monotonic() - self._began) * 1000)
         return Attempt(tuple(self.settled), took_ms, (), self.details)
+
+    def so_far(self) -> Attempt | None:
+        """Those that are settled; None where none is. The others are as if they had never been tried."""
+        if not self.settled:
+            return None
+        took_ms = round((self._clock.monotonic() - self._began) * 1000)
+        return Attempt(tuple(self.settled), took_ms, (), self.details)
+
+    def was_cut_off(self, hop: NextHop, session: Session) -> None:
+        """The job over `session` did not come to its end: what the hop has said until then counts."""
+        known = session.known
+        if known:
+            self._record(hop, session)
+            self._settle([_outcome(self.waiting[number], result, hop.name) for number, result in sorted(known.items())])
 
     def untried(self, why: Reply, not_before: float) -> Attempt:
         self.details["untried"] = True

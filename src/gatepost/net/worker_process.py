@@ -22,7 +22,7 @@ log = structlog.get_logger()
 STOP: Final = Drain(seconds=30.0)
 HAND_OVER: Final = Drain(seconds=630.0, patience=600.0)
 BEAT_SECONDS: Final = 1.0
-CLOSING_SECONDS: Final = 10.0  # for closing the stores once a drain is over
+CLOSING_SECONDS: Final = 20.0  # once a drain is over: last answers of next hops, QUITs, closing the stores
 SHOW_STACKS: Final = signal.SIGUSR2
 BE_REPLACED: Final = signal.SIGUSR1  # HAND_OVER, for those whose leader is gone
 
