@@ -223,6 +223,7 @@ def message(
     values: dict[str, Any] = {"octets": 2000, "header": header(), "from_": FromFacts(("ada@example.org",))}
     values["charged"] = Charged()
     values["account_hold"] = None
+    values["sealed"] = None
     return MessageFacts(
         session=session(**(peer or {})),
         reverse_path=path(sender),

@@ -21,6 +21,7 @@ from gatepost.policy.checks import (
     content_headers,
     content_lines,
     content_loop,
+    content_sealed,
     expn_scope,
     helo_name,
     message_size,
@@ -57,6 +58,9 @@ HOLD = AccountHold("ada@example.org", "sudden rise", 1_764_000_000.0)
 SPARE = f.level("recipients", 0, "500/1h", spare=499)
 FULL = f.level("messages", 60, "60/1h", subject="recipient")
 CALLED = sender_callout.Settings(mode="enforce")
+SEALED = content_sealed.Settings(mode="enforce")
+TO_PARTNER = content_sealed.Settings(mode="enforce", recipients=("*@partner.example",))
+BOTH = ("bob@partner.example", "eve@far.example")
 OURS = Verdict("helo.name", Reply(550, "5.7.1", "That name is ours"), "called as we are", later=True)
 
 
@@ -332,6 +336,16 @@ def test_a_check_decides_as_its_table_says(name: str, stage: Stage, facts: Facts
 
 
 SETTINGS: list[tuple[str, CheckSettings, Stage, Facts, str]] = [
+    ("content.sealed", content_sealed.Settings(), Stage.MESSAGE, f.message(peer=LOGIN, sealed=""), ""),
+    ("content.sealed", SEALED, Stage.MESSAGE, f.message(peer=LOGIN, sealed=""), "reject 550 5.7.1"),
+    ("content.sealed", SEALED, Stage.MESSAGE, f.message(peer=LOGIN, sealed="openpgp"), ""),
+    ("content.sealed", SEALED, Stage.MESSAGE, f.message(peer=LOGIN, sealed="smime"), ""),
+    ("content.sealed", SEALED, Stage.MESSAGE, f.message(peer=LOGIN, sealed=Unavailable("no memory")), "defer 451 4.3.0"),
+    ("content.sealed", SEALED, Stage.MESSAGE, f.message(peer={"network_may_relay": True}, sealed=""), ""),
+    ("content.sealed", TO_PARTNER, Stage.MESSAGE, f.message(recipients=("eve@far.example",), peer=LOGIN, sealed=None), ""),
+    ("content.sealed", TO_PARTNER, Stage.MESSAGE, f.message(recipients=BOTH, peer=LOGIN, sealed=""), "reject 550 5.7.1"),
+    ("content.sealed", TO_PARTNER, Stage.MESSAGE, f.message(recipients=BOTH, peer=LOGIN, sealed="smime"), ""),
+    ("content.sealed", content_sealed.Settings(mode="enforce", services=("mx",)), Stage.MESSAGE, f.message(sealed=""), "reject 550 5.7.1"),
     ("client.access", client_access.Settings(only_listed=True), Stage.CONNECT, f.connect(), "reject 554 5.7.1"),
     ("client.access", client_access.Settings(only_listed=True), Stage.CONNECT, f.connect(trusted=True, is_loopback=True, client_ip="127.0.0.1"), "reject 554 5.7.1"),
     ("client.access", client_access.Settings(only_listed=True), Stage.CONNECT, f.connect(access=Listing("allowed.cidr")), ""),

@@ -37,6 +37,7 @@ from gatepost.policy.checks import recipient_exists, sender_callout
 from gatepost.policy.engine import Policy
 from gatepost.policy.registry import CHECKS
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
+from gatepost.seal.work import SealWork
 from gatepost.spool.model import Entry, NewEntry, Settlement
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
 from gatepost.standing.grants import GrantSettings
@@ -237,6 +238,7 @@ class Desk:
         for name in ("through.example", "passed.example"):
             domains[name] = Domain(name, "smtp://192.0.2.98:25", cut_through=True)
         self.executor = ThreadPoolExecutor(1)
+        self.seal_work = SealWork()
         rules = Policy((*CHECKS, *checks), policy)
         ids = CountingIds()
         self.resolver = MemoryResolver(every_domain_has_mx=True)
@@ -277,6 +279,7 @@ class Desk:
             is_routed=lambda domain: domain == routed,
             probes=self._probes(hosts, rules) if hosts else None,
             callouts=self._callouts(hosts, rules) if hosts else None,
+            seal_work=self.seal_work,
         )
         self.parts = IntakeParts(
             gate=gate,

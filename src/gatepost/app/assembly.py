@@ -50,6 +50,7 @@ from gatepost.policy.checks import recipient_count, recipient_exists, sender_cal
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES
 from gatepost.policy.registry import CHECKS
+from gatepost.seal.work import SealWork
 from gatepost.spool.control import CHANGE, Handler, change_handler
 from gatepost.store.data_folder import DataFolder
 from gatepost.store.lmdb.standing import LmdbStanding
@@ -94,6 +95,7 @@ class Assembly:
         )
         self.threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
         self.resolver = DnsResolver(config.dns, self.clock)
+        self.seal_work = SealWork()
         self.policy = Policy(CHECKS, config.policy)
         self.connector = StreamConnector()
         own = own_endpoints(config.listeners, frozenset({"mx"}))
@@ -150,6 +152,7 @@ class Assembly:
             is_routed=self.sending.chooses,
             probes=self.probes,
             callouts=self.callouts,
+            seal_work=self.seal_work,
         )
 
     def _build_questions(self) -> tuple[Probes, Callouts]:

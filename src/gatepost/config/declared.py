@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, PlainValidator, WrapValidator, create_mode
 
 from gatepost.accounts.addresses import key_of
 from gatepost.config.access import AccessText
-from gatepost.config.hosts import NetworkText, read_domain, read_mailbox, read_network
+from gatepost.config.hosts import NetworkText, read_address_pattern, read_domain, read_mailbox, read_network
 from gatepost.config.problem import Wrong, show
 from gatepost.config.table import Table
 from gatepost.config.texts import (
@@ -68,6 +68,7 @@ _UNITS: Final[Mapping[str, Any]] = {
     "access": AccessText,
     "address": Annotated[str, PlainValidator(_read_address)],
     "domain": Annotated[str, PlainValidator(read_domain)],
+    "address pattern": Annotated[str, PlainValidator(read_address_pattern)],
     "who": Annotated[str, PlainValidator(_read_who)],
     "octet rate": Annotated[Quota, PlainValidator(read_octet_rate)],
 }

@@ -13,6 +13,7 @@ from gatepost.config.problem import Wrong, show
 from gatepost.config.texts import parsed, read_text
 from gatepost.delivery.settings import HopUrl, parse_hop_url
 from gatepost.mail.address import AddressError, Path, parse_mailbox, to_ascii_domain
+from gatepost.mail.address_pattern import parse_pattern
 from gatepost.mail.network import NetworkSet
 from gatepost.net.dns.servers import parse_server
 from gatepost.ports.fetch import FetchError, https_url
@@ -70,6 +71,15 @@ def read_mailbox(value: object) -> Path:
         return parse_mailbox(read_text(value, allowed).strip())
     except AddressError as error:
         raise Wrong(f"{show(value)} is not an address ({error})", allowed) from None
+
+
+def read_address_pattern(value: object) -> str:
+    """Whom a rule means (`mail.address_pattern`)."""
+    allowed = 'write "ada@example.org", "*@example.org" for a domain, "*@*.example.org" for those below it, or "*"'
+    try:
+        return parse_pattern(read_text(value, allowed))
+    except AddressError:
+        raise Wrong(f"{show(value)} is neither an address nor a pattern of addresses", allowed) from None
 
 
 def read_user(value: object) -> str:

@@ -19,6 +19,7 @@ from gatepost.gate import (
     gather_harvest,
     gather_rates,
     gather_recipient,
+    gather_sealed,
 )
 from gatepost.gate.callouts import callout
 from gatepost.gate.holds import account_hold
@@ -106,5 +107,6 @@ GATHERERS: Final[Mapping[str, Callable[[Any, Any], Gathered]]] = {
     "callout": callout,
     "sender_is_ours": gather_authors.sender_is_ours,
     "from_": gather_authors.from_,
+    "sealed": gather_sealed.sealed,
 }
 """By the name of the field of the stage's facts."""

@@ -20,6 +20,7 @@ from gatepost.mail.network import NetworkSet
 from gatepost.policy.engine import Policy
 from gatepost.ports.clock import Clock, Ids
 from gatepost.ports.resolver import Resolver
+from gatepost.seal.work import SealWork
 from gatepost.standing.port import StandingStore
 
 
@@ -43,6 +44,7 @@ class GateParts:
     grants: of POP-before-SMTP; None where there are none.
     resolver: None where domains are not looked up. is_routed: whether a person, not the DNS, says where mail for a
     domain of others goes. probes, callouts: None where no other host is asked.
+    seal_work: looks into messages for encryption, and seals; None where nobody has to.
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
 
@@ -68,3 +70,4 @@ class GateParts:
     is_routed: Callable[[str], bool] = lambda _: False
     probes: Probes | None = None
     callouts: Callouts | None = None
+    seal_work: SealWork | None = None

@@ -27,6 +27,7 @@ from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
+from gatepost.spool.port import Content
 from gatepost.standing.port import Leave, Operation, StandingError
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ class GateSession:
     ones that `recipient.harvest` has not told yet. arrival: what was gathered of the connection.
     attempt: the login that is being tried. granted: the POP-before-SMTP grants at the peer's address, None where there
     can be none.
+    content: of the message that is being decided, None before all of it has come.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
     """
 
@@ -55,6 +57,7 @@ class GateSession:
         "_is_summed",
         "arrival",
         "attempt",
+        "content",
         "evaluated",
         "facts",
         "failures",
@@ -79,6 +82,7 @@ class GateSession:
         self.attempt: Counted | None = None
         self.granted: Granted | None = None
         self.only_asks = False
+        self.content: Content | None = None
         self._counted: tuple[str, ...] = ()
         self._is_named_by_proxy = False
         self._is_summed = False

@@ -152,12 +152,14 @@ class Mailing:
         transaction = self.open()
         envelope = self._session.protocol.envelope
         content, facts = transaction.message_facts(command, envelope)
+        self._gate.content = content
         decided = self._gate.decide(Stage.MESSAGE, facts)
         return then(decided, lambda result: self._message_decided(transaction, content, result))
 
     def _message_decided(self, transaction: Transaction, content: Content, decided: Decided) -> Any:
         decision, facts = decided
         assert isinstance(facts, MessageFacts)
+        self._gate.content = None
         transaction.note(decision)
         transaction.ledger.whole(facts)
         verdict = decision.verdict

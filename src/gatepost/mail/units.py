@@ -44,6 +44,8 @@ OctetQuota = Annotated[Quota, "octet rate"]
 """A rate of octets; written "500MB/1d"."""
 DomainText = Annotated[str, "domain"]
 """A domain in lower case with A-labels; written "Example.org"."""
+AddressPatternText = Annotated[str, "address pattern"]
+"""Whom a rule means (`mail.address_pattern`); written "ada@example.org", "*@example.org", "*@*.example.org", "*"."""
 
 
 def parse_duration(text: str) -> float:

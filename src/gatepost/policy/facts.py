@@ -378,6 +378,8 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     recipient_limits: tuple[Limit, ...] = ()
     charged: Charged | Unavailable | UnsetType = UNSET
     account_hold: AccountHold | Unavailable | None | UnsetType = UNSET
+    # How it is encrypted as a whole ("openpgp", "smime"), "" where it is not; None: nobody has to know.
+    sealed: str | Unavailable | None | UnsetType = UNSET
 
 
 Facts = ConnectFacts | HeloFacts | AuthFacts | CommandFacts | MailFacts | RcptFacts | MessageFacts

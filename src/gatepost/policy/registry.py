@@ -19,6 +19,7 @@ from gatepost.policy.checks import (
     content_headers,
     content_lines,
     content_loop,
+    content_sealed,
     expn_scope,
     helo_name,
     message_size,
@@ -74,4 +75,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     content_headers.CHECK,
     content_loop.CHECK,
     content_from.CHECK,
+    content_sealed.CHECK,  # the only one that reads the whole content
 )
