@@ -122,7 +122,7 @@ class Bench:
         """`messages` through one server, to the job's end. Raises LoadError or TimeoutError."""
         taken = self._sink.counter.value
         server.empty()
-        used = cpu_seconds(server.root)
+        used = cpu_seconds(*server.roots)
         began = time.monotonic()
         seen = self._generator.run(job.load, server.port, messages)
         self.last = seen
@@ -135,7 +135,7 @@ class Bench:
         seconds = seen.seconds if job.until == "answered" else time.monotonic() - began
         time.sleep(SETTLE_SECONDS)
         return Round(
-            seen.done, seen.failed, seconds, cpu_seconds(server.root) - used, seen.p50_ms, seen.p95_ms, seen.p99_ms,
+            seen.done, seen.failed, seconds, cpu_seconds(*server.roots) - used, seen.p50_ms, seen.p95_ms, seen.p99_ms,
             seen.cpu_seconds / seen.seconds,
         )  # fmt: skip
 
@@ -159,12 +159,12 @@ class _Running:
         self._rounds: list[Round] = []
         self._resumed: float | None = None
         self._syncs: int | None = None
-        self._idle = self._peak = memory_octets(server.root)
+        self._idle = self._peak = memory_octets(*server.roots)
         self._rate = 0.0
         if job.once:
             return
         bench.load(server, job, job.load.sessions * 2)
-        with PeakMemory(server.root) as memory:
+        with PeakMemory(*server.roots) as memory:
             warm = bench.load(server, job, messages_for(500, WARM_UP_SECONDS, job.load.sessions))
         self._peak = memory.octets
         self._rate = bench.load(server, job, messages_for(warm.rate, WARM_UP_SECONDS, job.load.sessions)).rate
@@ -176,12 +176,12 @@ class _Running:
         def send() -> None:
             self._bench.load(self.server, job, SYNCED_MESSAGES)
 
-        return count_syncs(self.server.root, send)
+        return count_syncs(self.server.roots, send)
 
     def round(self, seconds: float) -> Round:
         """One that counts."""
         if self._job.once:
-            with PeakMemory(self.server.root) as memory:
+            with PeakMemory(*self.server.roots) as memory:
                 done = self._bench.load(self.server, self._job, self._job.once)
             self._peak = memory.octets
         else:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,32 +18,32 @@ TICK: Final = os.sysconf("SC_CLK_TCK")
 SYNCS: Final = "fsync,fdatasync,sync_file_range,syncfs,msync,sync"
 
 
-def tree(root: int) -> list[int]:
-    """`root` and all below it."""
+def tree(*roots: int) -> list[int]:
+    """`roots` and all below them."""
     below: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             below.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
-    found = [root]
+    found = list(roots)
     for pid in found:
         found += below.get(pid, [])
     return found
 
 
-def cpu_seconds(root: int) -> float:
-    """User and system time of the tree, with that of children that have ended and were waited for."""
+def cpu_seconds(*roots: int) -> float:
+    """User and system time of the trees, with that of children that have ended and were waited for."""
     ticks = 0
-    for pid in tree(root):
+    for pid in tree(*roots):
         with suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(int(field) for field in fields[11:15])
     return ticks / TICK
 
 
-def memory_octets(root: int) -> int:
-    """PSS of the tree: what several share is counted once."""
+def memory_octets(*roots: int) -> int:
+    """PSS of the trees: what several share is counted once."""
     total = 0
-    for pid in tree(root):
+    for pid in tree(*roots):
         with suppress(OSError):
             found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
             total += int(found[1]) * 1024 if found else 0
@@ -51,11 +51,11 @@ def memory_octets(root: int) -> int:
 
 
 class PeakMemory:
-    """The most that a tree held while the block ran; looking costs CPU, so not in a run that counts."""
+    """The most that trees held while the block ran; looking costs CPU, so not in a run that counts."""
 
-    def __init__(self, root: int, turn: float = 0.1) -> None:
+    def __init__(self, *roots: int, turn: float = 0.1) -> None:
         self.octets = 0
-        self._root, self._turn = root, turn
+        self._roots, self._turn = roots, turn
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -69,17 +69,17 @@ class PeakMemory:
 
     def _look(self) -> None:
         while True:
-            self.octets = max(self.octets, memory_octets(self._root))
+            self.octets = max(self.octets, memory_octets(*self._roots))
             if self._end.wait(self._turn):
                 return
 
 
-def count_syncs(root: int, work: Callable[[], None]) -> int | None:
-    """How often the tree asked the system to make something durable while `work` ran; None without strace."""
+def count_syncs(roots: Sequence[int], work: Callable[[], None]) -> int | None:
+    """How often the trees asked the system to make something durable while `work` ran; None without strace."""
     strace = shutil.which("strace")
     if strace is None:
         return None
-    attached = [word for pid in tree(root) for word in ("-p", str(pid))]
+    attached = [word for pid in tree(*roots) for word in ("-p", str(pid))]
     tracer = subprocess.Popen(
         [strace, "-f", "-e", f"trace={SYNCS}", *attached], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

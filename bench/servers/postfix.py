@@ -6,11 +6,13 @@ import os
 import pwd
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 from bench.processes import wait_until
+from bench.servers.dovecot_auth import DovecotAuth
 from bench.servers.server import HOST, LOCAL, Place, Purpose, Server, find_program
 
 _MASTER = """\
@@ -44,14 +46,16 @@ class Postfix(Server):
     name: ClassVar[str] = "postfix"
     about: ClassVar[str] = (
         "hold queue by an access table, smtpd_peername_lookup=no, disable_dns_lookups, in_flow_delay=0, per-client "
-        "limits off, process limit 300, no log file"
+        "limits off, process limit 300, no log file; logins by Dovecot with the same argon2id hash, which it computes "
+        "at every login, while Gatepost remembers a success for a while"
     )
-    purposes: ClassVar[frozenset[Purpose]] = frozenset({"hold", "deliver", "relay", "idle", "tls"})
+    purposes: ClassVar[frozenset[Purpose]] = frozenset({"hold", "deliver", "relay", "idle", "tls", "login"})
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self._boxes = place.folder / "boxes"
         self._etc = place.folder / "etc"
+        self._logins = DovecotAuth(place.folder / "dovecot") if place.purpose == "login" else None
 
     @classmethod
     def version(cls) -> str | None:
@@ -65,6 +69,10 @@ class Postfix(Server):
     @property
     def root(self) -> int:
         return int((self.place.folder / "spool/pid/master.pid").read_text())
+
+    @property
+    def roots(self) -> Sequence[int]:
+        return [self.root] if self._logins is None else [self.root, self._logins.pid]
 
     @property
     def maildir(self) -> Path:
@@ -110,7 +118,14 @@ class Postfix(Server):
         }
         if place.purpose == "hold":
             settings["smtpd_recipient_restrictions"] = f"check_recipient_access inline:{{ {LOCAL}=HOLD }}"
-        if place.purpose in ("tls", "idle"):
+        if self._logins is not None:
+            settings |= {
+                "smtpd_sasl_auth_enable": "yes",
+                "smtpd_sasl_type": "dovecot",
+                "smtpd_sasl_path": str(self._logins.socket),
+                "smtpd_tls_auth_only": "yes",
+            }
+        if place.purpose in ("tls", "idle", "login"):
             settings |= {
                 "smtpd_tls_security_level": "may",
                 "smtpd_tls_cert_file": str(place.certificate),
@@ -121,6 +136,8 @@ class Postfix(Server):
         return settings
 
     def start(self) -> None:
+        if self._logins is not None:
+            self._logins.start()  # OSError where there is no Dovecot
         user = pwd.getpwnam("postfix")
         for folder in (self._etc, self.place.folder / "spool", self.place.folder / "lib", self._boxes):
             folder.mkdir()
@@ -136,6 +153,8 @@ class Postfix(Server):
         wait_until(self.answers, "postfix")
 
     def stop(self) -> None:
+        if self._logins is not None:
+            self._logins.stop()
         with suppress(OSError, ValueError):
             pid = self.root
             os.kill(pid, signal.SIGTERM)

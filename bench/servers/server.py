@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -56,6 +57,11 @@ class Server:
     def root(self) -> int:
         """The process whose tree is the server."""
         raise NotImplementedError
+
+    @property
+    def roots(self) -> Sequence[int]:
+        """The same where there are several trees, because it needs a second program."""
+        return [self.root]
 
     @property
     def maildir(self) -> Path:
