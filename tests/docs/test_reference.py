@@ -28,6 +28,7 @@ from gatepost.config.policy import LATER
 from gatepost.config.schema import ARRAYS, NAMED, TABLES, UNBUILT, Table, Top
 from gatepost.config.tables import model_in
 from gatepost.mail import address as address_limits
+from gatepost.mail import downgrade as downgrade_limits
 from gatepost.mail import reply as reply_limits
 from gatepost.policy.check import CheckSettings
 from gatepost.policy.registry import CHECKS
@@ -248,7 +249,7 @@ def test_every_limit_of_smtp_is_documented_with_its_value_and_no_other() -> None
     ("heading", "modules"),
     [
         ("Addresses and replies", (address_limits, reply_limits)),
-        ("POP3", (pop3_lines, pop3_replies, maildir_names)),
+        ("POP3", (downgrade_limits, pop3_lines, pop3_replies, maildir_names)),
     ],
 )
 def test_the_other_limits_that_are_named_have_their_value(heading: str, modules: tuple[ModuleType, ...]) -> None:

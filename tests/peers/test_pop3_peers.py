@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email
+import email.policy
 import os
 import poplib
 import pty
@@ -163,6 +165,55 @@ def test_curl_removes_a_message(server: Pop3Server) -> None:
     curl = [program("curl"), "--silent", "--user", f"{ADA}:{PASSWORD}", "--request", "DELE", "--head"]
     assert run([*curl, address]).returncode == 0
     assert left(server) == 1
+
+
+# Mail with UTF-8 in its header fields, for old clients and new ones
+
+INTERNATIONAL = (
+    "From: Jürgen <jürgen@exämple.net>\r\nTo: ada@example.org\r\nSubject: Grüße\r\n"
+    'Content-Type: application/pdf; name="Übersicht.pdf"\r\n\r\nü\r\n'
+).encode()
+
+
+def test_poplib_reads_utf8_as_it_is_or_in_ascii(server: Pop3Server) -> None:
+    server.deliver(INTERNATIONAL)
+    for asks in (False, True):
+        client = poplib.POP3_SSL("127.0.0.1", server.ports["pop3s"], timeout=20, context=trusting_nobody())
+        assert "LANG" in client.capa()
+        if asks:
+            client.utf8()
+        client.user(ADA)
+        client.pass_(PASSWORD)
+        octets = b"\r\n".join([*client.retr(3)[1], b""])
+        assert (octets == INTERNATIONAL) is asks
+        message = email.message_from_bytes(octets, policy=email.policy.default)
+        assert message["subject"] == "Grüße"
+        assert message.get_filename() == "Übersicht.pdf" or asks
+        assert asks or octets.partition(b"\r\n\r\n")[0].isascii()
+        client.quit()
+
+
+def test_curl_gets_ascii_fields(server: Pop3Server) -> None:
+    server.deliver(INTERNATIONAL)
+    address = f"pop3s://127.0.0.1:{server.ports['pop3s']}/3"
+    found = run([program("curl"), "--silent", "--show-error", "--insecure", "--user", f"{ADA}:{PASSWORD}", address])
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert found.stdout.partition(b"\r\n\r\n")[0].isascii()
+    assert found.stdout.endswith("\r\n\r\nü\r\n".encode())
+
+
+def test_fetchmail_takes_a_downgraded_message_for_whole(server: Pop3Server, tmp_path: Path) -> None:
+    server.deliver(INTERNATIONAL)
+    config = tmp_path / "fetchmailrc"
+    config.write_text(
+        f"poll 127.0.0.1 protocol pop3 port {server.ports['pop3s']} auth password\n"
+        f'user "{ADA}" password "{PASSWORD}" ssl no sslcertck\nfetchall no keep mda "cat >> {tmp_path}/mbox"\n'
+    )
+    config.chmod(0o600)
+    done = run([program("fetchmail"), "--nodetach", "--fetchmailrc", config, "--invisible"], HOME=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert b"Subject: =?UTF-8?B?R3LDvMOfZQ==?=\n" in (tmp_path / "mbox").read_bytes()
+    assert left(server) == 0
 
 
 # Programs that collect mail

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import email
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -50,7 +52,7 @@ async def test_every_sample_comes_back_octet_for_octet(store: MaildirStore, size
     for content in contents:
         await store.deliver(ADA, "id.0", b"", in_pieces(content, size))
     client = Counter(maildrops=store).connect(tls=True)
-    await client.say(f"USER {ADA}", f"PASS {PASSWORD}")
+    await client.say("UTF8", f"USER {ADA}", f"PASS {PASSWORD}")
     sizes = dict(line.split() for line in (await client.say("LIST"))[1:-1])
     for number, content in enumerate(contents, 1):
         assert lines_of(await client.octets(b"RETR %d\r\n" % number)) == content
@@ -58,3 +60,25 @@ async def test_every_sample_comes_back_octet_for_octet(store: MaildirStore, size
         header, end, _ = content.partition(b"\r\n\r\n")
         assert lines_of(await client.octets(b"TOP %d 0\r\n" % number)) == header + end
     client.hang_up()
+
+
+async def test_a_client_without_utf8_gets_the_bodies_of_every_sample(store: MaildirStore) -> None:
+    contents = [as_submitted(path) for path in SAMPLES]
+    for content in contents:
+        await store.deliver(ADA, "id.0", b"", in_pieces(content, 1 << 20))
+    client = Counter(maildrops=store).connect(tls=True)
+    await client.say(f"USER {ADA}", f"PASS {PASSWORD}")
+    changed = 0
+    for number, content in enumerate(contents, 1):
+        came = lines_of(await client.octets(b"RETR %d\r\n" % number))
+        assert bodies(came) == bodies(content.removeprefix(codecs.BOM_UTF8))  # which hides the header from readers
+        if came != content:
+            changed += 1
+            assert not content.isascii()
+    assert changed > 1
+    client.hang_up()
+
+
+def bodies(message: bytes) -> list[bytes]:
+    parts = email.message_from_bytes(message).walk()
+    return [part.get_payload(decode=True) for part in parts if not part.is_multipart()]  # type: ignore[misc]

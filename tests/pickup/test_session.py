@@ -37,6 +37,7 @@ async def test_a_user_reads_and_removes_mail() -> None:
         S: AUTH-RESP-CODE
         S: EXPIRE NEVER
         S: UTF8 USER
+        S: LANG
         S: USER
         S: SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN
         S: IMPLEMENTATION Gatepost
@@ -102,6 +103,7 @@ async def test_nobody_logs_in_without_tls_and_stls_helps() -> None:
         S: AUTH-RESP-CODE
         S: EXPIRE NEVER
         S: UTF8 USER
+        S: LANG
         S: STLS
         S: IMPLEMENTATION Gatepost
         S: .
@@ -124,6 +126,7 @@ async def test_nobody_logs_in_without_tls_and_stls_helps() -> None:
         S: AUTH-RESP-CODE
         S: EXPIRE NEVER
         S: UTF8 USER
+        S: LANG
         S: USER
         S: SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN
         S: IMPLEMENTATION Gatepost
@@ -244,16 +247,35 @@ async def test_a_maildrop_that_cannot_be_read_is_a_temporary_failure() -> None:
     client.hang_up()
 
 
-async def test_without_a_record_nobody_gets_in() -> None:
+UNRECORDED = "-ERR [SYS/TEMP] The record cannot be written, try again later"
+
+
+@pytest.mark.parametrize(
+    "login",
+    [[f"USER {ADA}", f"PASS {PASSWORD}"], [f"AUTH PLAIN {plain(ADA, PASSWORD)}"], ["AUTH PLAIN", plain(ADA, PASSWORD)]],
+    ids=["USER", "AUTH in a line", "AUTH"],
+)
+async def test_without_a_record_nobody_gets_in(login: list[str]) -> None:
     counter = Counter()
     client = counter.connect(tls=True)
     await client.octets()
     counter.desk.recorder.fails = True
-    (_, reply) = await client.say(f"USER {ADA}", f"PASS {PASSWORD}")
-    assert reply == "-ERR [SYS/TEMP] The record cannot be written, try again later"
+    replies = await client.say(*login, "STAT", "RETR 1", "DELE 1", "QUIT")
+    assert replies[-1] == UNRECORDED  # and nothing that came behind it was answered
     assert client.wire.is_closed
     assert counter.memory.locked == set()
+    assert len(counter.memory.kept[ADA]) == 3
     client.hang_up()
+
+
+async def test_a_wrong_password_without_a_record_is_no_guess() -> None:
+    """A guess that nobody would see later is not judged: right and wrong sound the same."""
+    counter = Counter()
+    client = counter.connect(tls=True)
+    await client.octets()
+    counter.desk.recorder.fails = True
+    assert (await client.say(f"USER {ADA}", "PASS wrong password"))[-1] == UNRECORDED
+    assert client.wire.is_closed
 
 
 @pytest.mark.parametrize("end", ["hang up", "half close", "timeout"])
@@ -378,7 +400,7 @@ class EndlessDrop(Maildrop):
     """One message: a header and `pieces` pieces of 128 KiB; counts how many were asked for. fails_at: the piece that
     is lost."""
 
-    def __init__(self, pieces: int, fails_at: int = -1, header: bytes = b"") -> None:
+    def __init__(self, pieces: int, fails_at: int = -1, header: bytes = b"Subject: long\r\n\r\n") -> None:
         self.pieces, self.fails_at, self.header = pieces, fails_at, header
         self.asked, self.is_closed = 0, False
 

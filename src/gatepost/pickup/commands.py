@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gatepost.mail.downgrade import DowngradeError
 from gatepost.maildrop.port import Maildrop, MaildropError
 from gatepost.pickup.login import UNREADABLE, Challenge, Logins, Outcome
 from gatepost.pickup.transfer import BrokenOffError, send_message
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 GOODBYE: Final = ok("Goodbye")
+DOWNGRADED: Final = ok("The message follows; its header fields held UTF-8 and were made ASCII")
+NEEDS_UTF8: Final = err("This message can be had after UTF8 only, which comes before the login", "UTF8")
 
 
 class Commands:
@@ -94,10 +97,21 @@ class Commands:
         assert self.maildrop is not None  # the table lets nobody ask before the login
         session = self._session
         reply = ok(f"{session.protocol.listing.octets(number)} octets" if lines is None else "The top of it follows")
+
+        def first(is_downgraded: bool) -> bytes:
+            nonlocal reply
+            if is_downgraded:
+                reply = DOWNGRADED  # no size: what LIST tells is that of the message as it is kept
+            return session.unsent() + reply.encode()
+
         try:
             octets = await send_message(
-                session.wire, self.maildrop, number - 1, lines, session.unsent() + reply.encode()
+                session.wire, self.maildrop, number - 1, lines, first, as_it_is=session.protocol.has_utf8
             )
+        except DowngradeError as error:
+            log.warning("message cannot be downgraded", session=session.gate.id, error=str(error))
+            session.answer(NEEDS_UTF8)
+            return
         except BrokenOffError as error:
             log.error("message cannot be read to its end", session=session.gate.id, error=str(error))
             session.cut("a message could not be read to its end")

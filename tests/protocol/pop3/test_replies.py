@@ -51,7 +51,7 @@ def test_a_policy_refusal_says_in_pop3_who_has_to_act(smtp: SmtpReply, octets: b
 
 def test_capabilities_are_what_may_be_used_and_end_with_a_dot() -> None:
     lines = capability_lines(Offer(True, ("SCRAM-SHA-256", "PLAIN"), stls=True)).decode().split("\r\n")
-    always = {"TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "UTF8 USER"}
+    always = {"TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "UTF8 USER", "LANG"}
     assert set(lines) == always | {"USER", "SASL SCRAM-SHA-256 PLAIN", "STLS", "IMPLEMENTATION Gatepost", ".", ""}
     assert lines[-2:] == [".", ""]
 

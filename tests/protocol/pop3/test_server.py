@@ -13,6 +13,7 @@ from gatepost.protocol.pop3.commands import (
     Capa,
     Command,
     Dele,
+    Lang,
     List,
     Mechanisms,
     Noop,
@@ -36,7 +37,7 @@ EXAMPLES: dict[type[Command], Command] = {
     type(command): command
     for command in (
         *(Capa(), User("ada@example.org"), Pass("secret"), Auth("PLAIN", None), Mechanisms(), AuthResponse(b"")),
-        *(Stls(), Utf8(), Stat(), List(1), Uidl(None), Retr(1), Top(1, 0), Dele(1), Rset(), Noop(), Quit()),
+        *(Stls(), Utf8(), Lang(None), Stat(), List(1), Uidl(None), Retr(1), Top(1, 0), Dele(1), Rset(), Noop(), Quit()),
     )
 }
 
@@ -75,6 +76,7 @@ BEFORE = {
     Capa: (S.AUTHORIZATION, None),
     Mechanisms: (S.AUTHORIZATION, None),
     Utf8: (S.AUTHORIZATION, None),
+    Lang: (S.AUTHORIZATION, None),
     User: (S.NAMED, S.AUTHORIZATION),
     Auth: (S.TRANSACTION, S.AUTHORIZATION),
     Stls: (S.STLS, S.AUTHORIZATION),
@@ -87,6 +89,7 @@ EXPECTED: dict[State, dict[type[Command], tuple[State, State | None]]] = {
     S.STLS: {},
     S.TRANSACTION: {
         Capa: (S.TRANSACTION, None),
+        Lang: (S.TRANSACTION, None),
         Stat: (S.TRANSACTION, None),
         List: (S.TRANSACTION, None),
         Uidl: (S.TRANSACTION, None),
@@ -168,7 +171,7 @@ def test_a_challenge_may_follow_a_challenge() -> None:
     assert session.state is State.TRANSACTION
 
 
-@pytest.mark.parametrize("between", [Capa(), Utf8(), Mechanisms()])
+@pytest.mark.parametrize("between", [Capa(), Utf8(), Lang("en"), Mechanisms()])
 def test_pass_comes_right_after_user(between: Command) -> None:
     session = session_in(State.NAMED)
     session.receive(between)

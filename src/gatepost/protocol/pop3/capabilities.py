@@ -20,7 +20,7 @@ def capability_lines(offer: Offer) -> bytes:
     The same in every state: what is legal when is the client's to know (RFC 2449 §6 announces all of them in both).
     No version: whoever looks for an old one learns nothing.
     """
-    lines = ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "UTF8 USER"]
+    lines = ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "UTF8 USER", "LANG"]
     if offer.login:
         lines.append("USER")
     if offer.mechanisms:

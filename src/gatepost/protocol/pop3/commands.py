@@ -16,6 +16,7 @@ from gatepost.protocol.pop3.replies import Reply, err
 from gatepost.protocol.sasl.exchange import decode_initial
 
 _MECHANISM: Final = re.compile(rb"[A-Z0-9_-]{1,20}")  # RFC 4422 §3.1
+_RANGE: Final = re.compile(rb"\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,8}")  # RFC 4647 §2.1
 _NUMBER: Final = re.compile(rb"[0-9]{1,10}")
 
 
@@ -76,6 +77,12 @@ class Utf8(Command, frozen=True):
     """RFC 6856 §2."""
 
 
+class Lang(Command, frozen=True):
+    """RFC 6856 §3. range: the language that replies should have, None to ask which there are."""
+
+    range: str | None
+
+
 class Stat(Command, frozen=True):
     """Count and octets of the maildrop."""
 
@@ -132,7 +139,7 @@ class Malformed(msgspec.Struct, frozen=True):
 
 
 ALL: Final = (
-    *(Capa, User, Pass, Auth, Mechanisms, AuthResponse, Stls, Utf8),
+    *(Capa, User, Pass, Auth, Mechanisms, AuthResponse, Stls, Utf8, Lang),
     *(Stat, List, Uidl, Retr, Top, Dele, Rset, Noop, Quit),
 )
 """Every command."""
@@ -171,6 +178,8 @@ def shown(command: Command) -> str:
         case List(number) | Uidl(number) | Retr(number) | Dele(number):
             verb = type(command).__name__.upper()
             return verb if number is None else f"{verb} {number}"
+        case Lang(range):
+            return "LANG" if range is None else f"LANG {range}"
         case _:
             return type(command).__name__.upper()
 
@@ -214,6 +223,12 @@ def _top(argument: bytes, _: bool) -> Command | str:
     return Top(int(number), int(lines))
 
 
+def _lang(argument: bytes, _: bool) -> Command | str:
+    if not argument:
+        return Lang(None)
+    return Lang(argument.decode("ascii")) if _RANGE.fullmatch(argument) else "A language tag or * is expected"
+
+
 def _auth(argument: bytes, _: bool) -> Command | str:
     if not argument:
         return Mechanisms()
@@ -234,6 +249,7 @@ _PARSERS: Final[Mapping[bytes, _Parse]] = {
     b"AUTH": _auth,
     b"STLS": _bare(Stls),
     b"UTF8": _bare(Utf8),
+    b"LANG": _lang,
     b"STAT": _bare(Stat),
     b"LIST": _optionally_numbered(List),
     b"UIDL": _optionally_numbered(Uidl),
@@ -247,6 +263,6 @@ _PARSERS: Final[Mapping[bytes, _Parse]] = {
 _TEXT: Final = frozenset((b"USER", b"PASS"))
 # What is no command may be a password or a SASL response out of turn; only these are shown in the record.
 _OF_OTHERS: Final = frozenset(
-    b"APOP LANG LAST RPOP XTND HELP HELO EHLO STARTTLS LOGIN CAPABILITY LOGOUT GET POST HEAD OPTIONS".split()
+    b"APOP LAST RPOP XTND HELP HELO EHLO STARTTLS LOGIN CAPABILITY LOGOUT GET POST HEAD OPTIONS".split()
 )
 _SECRET: Final = frozenset((b"USER", b"PASS", b"AUTH"))

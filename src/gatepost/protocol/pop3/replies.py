@@ -14,8 +14,8 @@ from gatepost.mail.text import printable
 
 MAX_REPLY_OCTETS: Final = 512  # RFC 2449 §4, CRLF included
 
-Code = Literal["", "IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM", "AUTH"]
-"""Extended response codes: RFC 2449 §8.1, RFC 3206 §4."""
+Code = Literal["", "IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM", "AUTH", "UTF8"]
+"""Extended response codes: RFC 2449 §8.1, RFC 3206 §4, RFC 6856 §5."""
 
 _CREDENTIALS: Final = frozenset((530, 534, 535, 538))  # RFC 4954 §6; 530: log in or start TLS first
 

@@ -20,6 +20,7 @@ from gatepost.protocol.pop3.commands import (
     Capa,
     Command,
     Dele,
+    Lang,
     List,
     Mechanisms,
     Noop,
@@ -34,6 +35,7 @@ from gatepost.protocol.pop3.commands import (
     User,
     Utf8,
 )
+from gatepost.protocol.pop3.languages import language_answer
 from gatepost.protocol.pop3.listing import Listing
 from gatepost.protocol.pop3.replies import Reply, err, ok
 
@@ -54,6 +56,7 @@ _AUTHORIZATION: Final[Mapping[type[Command], State]] = {
     Capa: State.AUTHORIZATION,
     Mechanisms: State.AUTHORIZATION,
     Utf8: State.AUTHORIZATION,
+    Lang: State.AUTHORIZATION,
     User: State.NAMED,
     Auth: State.TRANSACTION,
     Stls: State.STLS,
@@ -69,7 +72,7 @@ ACCEPTED: Final[Mapping[State, Mapping[type[Command], State]]] = {
     State.SASL: {AuthResponse: State.TRANSACTION},
     State.STLS: {},
     State.TRANSACTION: {
-        **dict.fromkeys((Capa, Stat, List, Uidl, Retr, Top, Dele, Rset, Noop), State.TRANSACTION),
+        **dict.fromkeys((Capa, Lang, Stat, List, Uidl, Retr, Top, Dele, Rset, Noop), State.TRANSACTION),
         Quit: State.UPDATE,
     },
     State.UPDATE: {},
@@ -216,6 +219,8 @@ class ServerSession:
             case Utf8():
                 self.has_utf8 = True
                 return Send(ok("UTF-8 is understood"))
+            case Lang(wanted):
+                return Send(*language_answer(wanted))
             case Stat():
                 count, octets = listing.stat()
                 return Send(ok(f"{count} {octets}"))
