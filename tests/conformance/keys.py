@@ -138,6 +138,8 @@ class PublishedKeysConformance:
         await store.publish(shown(kind="smime", fingerprint="cc" * 32))
         assert [each.fingerprint[:2] for each in await store.published("example.org")] == ["bb", "cc"]
         assert [each.fingerprint[:2] for each in await store.in_directory("example.org", "h" * 32)] == ["bb"]
+        assert [each.kind for each in await store.of_address("ada@example.org")] == ["openpgp", "smime"]
+        assert await store.of_address("eve@example.org") == ()
 
     async def test_what_is_unpublished_is_shown_no_more(self, store: PublishedKeys) -> None:
         smime = msgspec.structs.replace(shown(), kind="smime")

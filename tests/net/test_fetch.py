@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -92,6 +93,109 @@ def test_a_request_is_answered(authority: Authority) -> None:
     assert b"\r\nHost: hooks.example.net:" in heard
     assert b"\r\nX-B: two\r\n" in heard
     assert heard.endswith(b'\r\n\r\n{"alert":1}')
+
+
+class Moved(Host):
+    """Sends whoever asks for the hook to `to`; "{port}" in it is its own."""
+
+    def __init__(self, authority: Authority, to: str) -> None:
+        super().__init__(authority, OK)
+        self._to = to
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heard.append(await reader.readuntil(b"\r\n\r\n"))
+        if b"/hook" in self.heard[-1]:
+            to = self._to.format(port=self.port)
+            writer.write(f"HTTP/1.1 301 Moved\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode())
+        else:
+            writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+
+def get(authority: Authority, host: Host, *, redirects: int = 0, private: bool = True, own: bool = False) -> Fetched:
+    async def main() -> Fetched:
+        dns = MemoryResolver()
+        dns.put(HOST, "A", "127.0.0.1")
+        dns.put("other.example.net", "A", "127.0.0.1")
+
+        async def then(port: int) -> Fetched:
+            ours = {("127.0.0.1", port)} if own else ()
+            fetcher = HttpsFetcher(dns, TrustStore(authority.file), private=private, own=ours)
+            return await fetcher.fetch(f"https://{HOST}:{port}/hook", timeout=5.0, redirects=redirects)
+
+        return await host.serve(then)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+def test_redirections_are_followed_as_far_as_allowed(authority: Authority) -> None:
+    host = Moved(authority, "/elsewhere?l=ada")
+    assert get(authority, host, redirects=1).body == b"ok"
+    assert host.heard[1].startswith(b"GET /elsewhere?l=ada HTTP/1.1\r\n")
+    assert get(authority, Moved(authority, "/hook/again"), redirects=3).status == 301
+    assert get(authority, Moved(authority, "/elsewhere"), redirects=0).status == 301
+
+
+@pytest.mark.parametrize(
+    ("to", "why", "code"),
+    [
+        ("http://hooks.example.net:{port}/x", "does not begin with https", "url"),
+        ("https://ada:secret@hooks.example.net:{port}/x", "password", "url"),
+        ("https://nowhere.example.net:{port}/x", "there is no such host", "no_host"),
+        ("https://other.example.net:{port}/x", "certificate", "certificate"),
+    ],
+)
+def test_where_a_redirection_leads_is_looked_at_as_a_url_of_its_own(
+    authority: Authority, to: str, why: str, code: str
+) -> None:
+    with pytest.raises(FetchError, match=why) as raised:
+        get(authority, Moved(authority, to), redirects=3)
+    assert raised.value.code == code
+
+
+def test_a_redirection_to_this_machine_is_not_followed(authority: Authority) -> None:
+    """A public web server could send us to services that trust this machine."""
+    dns = MemoryResolver()
+    dns.put(HOST, "A", "127.0.0.1")
+
+    class OnlyFirst(HttpsFetcher):
+        async def _addresses(self, host: str, port: int = 443) -> list[str]:
+            return ["127.0.0.1"] if host == HOST else await super()._addresses(host, port)
+
+    async def then(port: int) -> Fetched:
+        fetcher = OnlyFirst(dns, TrustStore(authority.file))
+        return await fetcher.fetch(f"https://{HOST}:{port}/hook", timeout=5.0, redirects=3)
+
+    host = Moved(authority, "https://169.254.169.254:{port}/latest")
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        pytest.raises(FetchError, match="not on the public Internet"),
+    ):
+        runner.run(host.serve(then))
+    assert len(host.heard) == 1
+
+
+def test_our_own_listeners_are_not_asked(authority: Authority) -> None:
+    host = Host(authority, OK)
+    with pytest.raises(FetchError, match="this very server") as raised:
+        get(authority, host, own=True)
+    assert (raised.value.code, raised.value.is_final, host.heard) == ("address", True, [])
+
+
+def test_a_host_where_nobody_listens_is_told_apart_from_one_that_is_slow(authority: Authority) -> None:
+    dns = MemoryResolver()
+    dns.put(HOST, "A", "127.0.0.1")
+    fetcher = HttpsFetcher(dns, TrustStore(authority.file), private=True)
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        with pytest.raises(FetchError) as raised:
+            asyncio.run(fetcher.fetch(f"https://{HOST}:{unheard.getsockname()[1]}/", timeout=5.0))
+    assert raised.value.code == "refused"
+    with pytest.raises(FetchError) as raised:
+        ask(authority, Host(authority, b""), timeout=0.3)
+    assert raised.value.code == "timeout"
 
 
 def test_a_redirection_is_an_answer_and_is_not_followed(authority: Authority) -> None:
@@ -203,7 +307,8 @@ def test_a_host_that_cannot_be_looked_up_is_told_apart_from_one_that_is_not_ther
         ("169.254.169.254", False), ("100.64.0.1", False), ("192.168.1.1", False), ("0.0.0.0", False),
         ("224.0.0.1", False), ("::1", False), ("fe80::1", False), ("fc00::1", False), ("::ffff:10.0.0.1", False),
         ("2002:7f00:1::1", False), ("64:ff9b::7f00:1", False), ("64:ff9b::203.0.114.1", True),
-        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", False),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", False), ("::7f00:1", False), ("64:ff9b:1::7f00:1", False),
+        ("240.0.0.1", False),
     ],
 )  # fmt: skip
 def test_an_address_is_public_or_not_also_when_it_stands_for_another(ip: str, public: bool) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from gatepost.seal.model import Kind
 from gatepost.seal.port import SOURCES, Absence, KeptKey
 
-_ORDER = {"used": 0, "waiting": 1, "replaced": 2, "withdrawn": 2}
+_ORDER = {"used": 0, "waiting": 1, "displaced": 2, "replaced": 2, "withdrawn": 2}
 replace = msgspec.structs.replace
 
 

@@ -2,38 +2,49 @@
 
 Whoever can choose the name must not reach what only this machine can (SSRF): the name is resolved once, by our own
 resolver, addresses that are not on the public Internet are refused, and the connection goes to the very address that
-was looked at. https only, no redirections, no proxies from the environment, no cookies; bounded in time and size.
+was looked at. https only, no proxies from the environment, no cookies; bounded in time, size and redirections, each of
+which is looked at in the same way. Our own listeners are not asked either.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpcore2
 
 from gatepost import __version__
 from gatepost.mail.network import is_special, parse_ip
 from gatepost.net.trust import TrustStore
-from gatepost.ports.fetch import Fetched, FetchError, https_url
+from gatepost.ports.fetch import Fetched, FetchError, FetchFault, https_url
 from gatepost.ports.resolver import Answer, Outcome, Resolver
 
 MAX_ADDRESSES: Final = 4  # of a host that are tried
 AGENT: Final = f"Gatepost/{__version__}"
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address stands in the last 32 bits
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class HttpsFetcher:
-    """private: hosts may have loopback and private addresses too; for a URL that the operator wrote, and said so."""
+    """private: hosts may have loopback and private addresses too; for a URL that the operator wrote, and said so.
+    own: (address, port) of our listeners, which are never asked."""
 
-    def __init__(self, resolver: Resolver, trust: TrustStore | None = None, *, private: bool = False) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        trust: TrustStore | None = None,
+        *,
+        private: bool = False,
+        own: Collection[tuple[str, int]] = (),
+    ) -> None:
         self._resolver = resolver
         self._trust = trust or TrustStore()
         self._private = private
+        self._own = own
 
     async def fetch(
         self,
@@ -44,28 +55,42 @@ class HttpsFetcher:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
         max_octets: int = 64 * 1024,
+        redirects: int = 0,
     ) -> Fetched:
         """See `ports.fetch.Fetcher`."""
-        parts = https_url(url)
-        where = parts.hostname or ""
         sent = {"User-Agent": AGENT, "Accept-Encoding": "identity", "Connection": "close", **(headers or {})}
+        left = redirects if method == "GET" else 0
         try:
             async with asyncio.timeout(timeout):
-                addresses = await self._addresses(where)
-                context = await asyncio.to_thread(lambda: self._trust.strict)  # reads the trust store the first time
-                return await _ask(url, method, body, sent, context, addresses, max_octets)
+                while True:
+                    answer = await self._ask_once(url, method, body, sent, max_octets)
+                    to = answer.headers.get("location", "") if answer.status in _REDIRECTS else ""
+                    if not to or left == 0:
+                        return answer
+                    url, left = urljoin(url, to), left - 1
         except TimeoutError as error:
-            raise FetchError(f"{where}: no answer within {timeout:.0f} s") from error
-        except (httpcore2.TimeoutException, httpcore2.NetworkError) as error:
-            raise FetchError(f"{where}: {_reason(error)}") from error
-        except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, ssl.SSLError) as error:
-            raise FetchError(f"{where}: the answer is none of HTTP: {_reason(error)}") from error
-        except OSError as error:
-            if isinstance(error, FetchError):
-                raise
-            raise FetchError(f"{where}: {_reason(error)}") from error
+            raise FetchError(f"{urlsplit(url).hostname}: no answer within {timeout:.0f} s", code="timeout") from error
 
-    async def _addresses(self, host: str) -> list[str]:
+    async def _ask_once(
+        self, url: str, method: str, body: bytes, headers: Mapping[str, str], max_octets: int
+    ) -> Fetched:
+        """One request. Raises FetchError, TimeoutError."""
+        parts = https_url(url)
+        where = parts.hostname or ""
+        addresses = await self._addresses(where, parts.port or 443)
+        try:
+            context = await asyncio.to_thread(lambda: self._trust.strict)  # reads the trust store the first time
+            return await _ask(url, method, body, headers, context, addresses, max_octets)
+        except (httpcore2.TimeoutException, httpcore2.NetworkError) as error:
+            raise FetchError(f"{where}: {_reason(error)}", code=_fault(error)) from error
+        except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, ssl.SSLError) as error:
+            raise FetchError(f"{where}: the answer is none of HTTP: {_reason(error)}", code="answer") from error
+        except OSError as error:
+            if isinstance(error, FetchError | TimeoutError):
+                raise
+            raise FetchError(f"{where}: {_reason(error)}", code=_fault(error)) from error
+
+    async def _addresses(self, host: str, port: int = 443) -> list[str]:
         """Where the host is. Raises FetchError for a host that cannot be found, or is where nobody from outside may
         send us."""
         try:
@@ -75,15 +100,21 @@ class HttpsFetcher:
         allowed = [address for address in found if self._private or is_public(address)]
         if not allowed:
             raise FetchError(
-                f"{host}: its address {found[0]} is not on the public Internet, so it is not asked", is_final=True
+                f"{host}: its address {found[0]} is not on the public Internet, so it is not asked",
+                is_final=True,
+                code="address",
             )
-        return allowed[:MAX_ADDRESSES]
+        others = [address for address in allowed if (address, port) not in self._own]
+        if not others:
+            raise FetchError(f"{host}: that is this very server, which is not asked", is_final=True, code="address")
+        return others[:MAX_ADDRESSES]
 
     async def _resolved(self, host: str) -> list[str]:
         answers = await asyncio.gather(self._resolver.query(host, "A"), self._resolver.query(host, "AAAA"))
         found = [record for answer in answers if answer.outcome is Outcome.FOUND for record in answer.records]
         if not found:
-            raise FetchError(f"{host}: {_no_address(answers)}")
+            failed = any(answer.outcome is Outcome.FAILED for answer in answers)
+            raise FetchError(f"{host}: {_no_address(answers)}", code="lookup" if failed else "no_host")
         return found
 
 
@@ -95,7 +126,7 @@ def is_public(ip: str) -> bool:
             return is_public(str(address.sixtofour))
         if address in _NAT64:
             return is_public(str(ip_address(int(address) & 0xFFFFFFFF)))
-        if address.teredo is not None:
+        if address.teredo is not None or address.is_reserved:  # ::/8 among them: IPv4-compatible, RFC 8215
             return False
     return not is_special(ip) and address.is_global
 
@@ -149,7 +180,9 @@ async def _ask(
         async for piece in response.aiter_stream():
             octets += piece
             if len(octets) > max_octets:
-                raise FetchError(f"{urlsplit(url).hostname}: the answer is longer than {max_octets} octets")
+                raise FetchError(
+                    f"{urlsplit(url).hostname}: the answer is longer than {max_octets} octets", code="too_long"
+                )
         answered: dict[str, str] = {}
         for name, value in response.headers:
             answered.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
@@ -159,6 +192,20 @@ async def _ask(
 def _no_address(answers: Sequence[Answer]) -> str:
     failed = next((answer.error for answer in answers if answer.outcome is Outcome.FAILED), "")
     return f"its address cannot be looked up: {failed}" if failed else "there is no such host"
+
+
+def _fault(error: BaseException) -> FetchFault:
+    """What kind of fault lies at the bottom of `error`."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, ssl.SSLCertVerificationError):
+            return "certificate"
+        if isinstance(at, ConnectionRefusedError):
+            return "refused"
+        if isinstance(at, httpcore2.TimeoutException | TimeoutError):
+            return "timeout"
+        at = at.__cause__ or at.__context__
+    return "network"
 
 
 def _reason(error: BaseException) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from gatepost.seal import openpgp_keys
+from gatepost.seal.cms import names
 from gatepost.seal.cms.names import address_key
 from gatepost.seal.model import Kind, RecipientKey, Refused
 from gatepost.seal.openpgp_keys import check_openpgp
+from gatepost.seal.openpgp_library import OpenPgpError
 from gatepost.seal.smime_keys import check_certificate, load_certificate
 
 MAX_KEY_OCTETS = 1024 * 1024  # keys with the signatures of thousands have been used to choke programs
@@ -35,3 +38,23 @@ def check_key(material: bytes, address: str, now: datetime) -> RecipientKey | Re
     if kind_of(material) == "smime":
         return check_certificate(material, key, now)
     return check_openpgp(material, key, now)
+
+
+def fingerprint_of(material: bytes) -> str:
+    """The fingerprint as `RecipientKey` has it, whether the key may be used or not; "" for what is no key."""
+    try:
+        if kind_of(material) == "smime":
+            return names.fingerprint(load_certificate(material))
+        return openpgp_keys.fingerprint(material)
+    except (OpenPgpError, ValueError):
+        return ""
+
+
+def addresses_of(material: bytes) -> tuple[str, ...]:
+    """The addresses that a key of either kind carries, lower case; none for what is no key."""
+    try:
+        if kind_of(material) == "smime":
+            return names.addresses(load_certificate(material))
+        return openpgp_keys.addresses_of(material)
+    except (OpenPgpError, ValueError):
+        return ()

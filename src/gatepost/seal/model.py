@@ -14,6 +14,7 @@ import msgspec
 Kind = Literal["openpgp", "smime"]
 Source = Literal["pinned", "imported", "wkd", "autocrypt", "openpgpkey", "smimea", "local"]
 """Where a key was found, in the order of trust; "local" is a key of ours."""
+DiscoveryMethod = Literal["pinned", "imported", "wkd", "autocrypt", "openpgpkey", "smimea"]
 Cipher = Literal["aes-256-gcm", "aes-256-cbc"]
 RefusalCode = Literal[
     "malformed", "secret", "no_address", "expired", "not_yet_valid", "revoked", "weak_hash", "short", "algorithm",

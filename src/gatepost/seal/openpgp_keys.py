@@ -117,6 +117,18 @@ def components_of(octets: bytes) -> list[Component]:
     return [Component(packet, tuple(signatures)) for packet, signatures in components]
 
 
+def split(material: bytes) -> tuple[bytes, ...]:
+    """Each certificate in `material`, binary. Raises OpenPgpError, also where a private key is among them."""
+    if _holds_secret(material):
+        raise OpenPgpError("it holds a private key")
+    return tuple(bytes(each) for each in call(library().Cert.split_bytes, material))
+
+
+def fingerprint(material: bytes) -> str:
+    """Of the primary key, lower-case hex. Raises OpenPgpError."""
+    return (components_of(material)[0].packet.fingerprint or "").lower()
+
+
 def addresses_of(octets: bytes) -> tuple[str, ...]:
     """The addresses that a certificate carries soundly. Raises OpenPgpError."""
     cert = call(library().Cert.from_bytes, octets)

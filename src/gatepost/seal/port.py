@@ -10,9 +10,10 @@ import msgspec
 
 from gatepost.seal.model import Kind, RecipientKey, Source
 
-KeyState = Literal["used", "waiting", "replaced", "withdrawn"]
+KeyState = Literal["used", "waiting", "displaced", "replaced", "withdrawn"]
 """used: mail may be encrypted to it. waiting: it came after another one, and nobody has said yet that it is right.
-replaced: another one was said to be right. withdrawn: its owner revoked it."""
+displaced: a more trusted place has another one. replaced: somebody said that another one is right. withdrawn: its owner
+revoked it."""
 SOURCES: Final[tuple[Source, ...]] = ("local", "pinned", "imported", "wkd", "autocrypt", "openpgpkey", "smimea")
 """The most trusted one first."""
 BY_PEOPLE: Final = frozenset[Source]({"local", "pinned", "imported"})
@@ -101,6 +102,10 @@ class PublishedKeys(Protocol):
 
     async def published(self, domain: str = "") -> tuple[PublishedKey, ...]:
         """Those of a domain (A-labels), or all, by address."""
+        ...
+
+    async def of_address(self, address: str) -> tuple[PublishedKey, ...]:
+        """Those of one address."""
         ...
 
     async def in_directory(self, domain: str, wkd_hash: str) -> tuple[PublishedKey, ...]:

@@ -204,6 +204,10 @@ class SqliteKeys:
         query = _SELECT_PUBLISHED + "WHERE ?1 = '' OR domain = ?1 ORDER BY domain, address, kind"
         return await self._do("read", lambda: tuple(map(_published, self._connection.execute(query, (domain,)))))
 
+    async def of_address(self, address: str) -> tuple[PublishedKey, ...]:
+        query = _SELECT_PUBLISHED + "WHERE address = ? ORDER BY kind"
+        return await self._do("read", lambda: tuple(map(_published, self._connection.execute(query, (address,)))))
+
     async def in_directory(self, domain: str, wkd_hash: str) -> tuple[PublishedKey, ...]:
         query = _SELECT_PUBLISHED + "WHERE domain = ? AND wkd_hash = ? AND kind = 'openpgp'"
         return await self._do(

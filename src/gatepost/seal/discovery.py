@@ -1,0 +1,279 @@
+"""The key of an address: from the store, from what we publish, or looked up; over ports.
+
+A key that changed is no reason to use the new one: the old one stays until somebody says that the new one is right,
+and everybody who asks is told. What could not be asked is unknown, never "no key".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from gatepost.mail.address import AddressError
+from gatepost.mail.units import Duration
+from gatepost.ports.clock import Clock
+from gatepost.ports.fetch import Fetcher
+from gatepost.ports.resolver import Resolver
+from gatepost.seal.cms.names import address_key
+from gatepost.seal.key_names import KeyPlaces
+from gatepost.seal.keys import check_key, fingerprint_of
+from gatepost.seal.lookups import Looked, look_for_openpgpkey, look_for_smimea, look_in_directory
+from gatepost.seal.model import DiscoveryMethod, Kind, RecipientKey, Refused
+from gatepost.seal.port import SOURCES, Absence, KeptKey, KeyStore, PublishedKeys
+
+KINDS: Final[tuple[Kind, ...]] = ("openpgp", "smime")
+METHODS: Final[tuple[DiscoveryMethod, ...]] = ("pinned", "imported", "wkd", "autocrypt", "openpgpkey", "smimea")
+LOOKED_UP: Final[dict[DiscoveryMethod, Kind]] = {"wkd": "openpgp", "openpgpkey": "openpgp", "smimea": "smime"}
+"""The methods that ask somebody, and the kind of key that they find."""
+SHORTEST: Final = timedelta(minutes=5)  # a record with a TTL of 0 is not asked for each recipient
+
+
+class DiscoverySettings(msgspec.Struct, frozen=True):
+    """`[seal]`. discovery: in this order; what is not listed is not asked. cache, cache_absence: seconds that a found
+    key is used, and that a look-up in vain is not repeated. timeout: seconds for one request to a web server."""
+
+    discovery: tuple[DiscoveryMethod, ...] = METHODS
+    cache: Duration = 86400.0
+    cache_absence: Duration = 3600.0
+    timeout: Duration = 10.0
+
+
+class KeyFound(msgspec.Struct, frozen=True):
+    """key: to be used. warnings: for people: its owner seems to have another one by now."""
+
+    key: RecipientKey
+    warnings: tuple[str, ...] = ()
+
+
+class NoKey(msgspec.Struct, frozen=True):
+    """There is no key for `address` that may be used. reasons: what each place said."""
+
+    address: str
+    reasons: tuple[str, ...]
+
+
+class KeyUnknown(msgspec.Struct, frozen=True):
+    """It could not be found out; ask again later. reasons: what gave no answer, first."""
+
+    address: str
+    reasons: tuple[str, ...]
+
+
+KeyOutcome = KeyFound | NoKey | KeyUnknown
+
+
+class Discovery:
+    """Finds keys. Raises KeyStoreError where the store cannot answer; everything else is an outcome.
+
+    published: keys of our own addresses, which are not asked for over the network; None where there are none.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        clock: Clock,
+        resolver: Resolver,
+        fetcher: Fetcher,
+        settings: DiscoverySettings,
+        published: PublishedKeys | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._resolver = resolver
+        self._fetcher = fetcher
+        self._settings = settings
+        self._published = published
+
+    async def find(self, address: str, kinds: Sequence[Kind] = KINDS, *, refresh: bool = False) -> KeyOutcome:
+        """The key of `address` by the first method that has one.
+
+        kinds: those that will do. refresh: what was looked up before, with or without success, is looked up anew.
+        """
+        key = address_key(address)
+        try:
+            places = KeyPlaces(address)
+        except AddressError as error:
+            return NoKey(address, (f"{address!r} is not an address: {error}",))
+        search = _Search(key, places, tuple(kinds), self._clock.now(), await self._store.find(key), refresh)
+        if self._published is not None and (own := await self._own(search, self._published)) is not None:
+            return KeyFound(own)
+        absence = None if refresh else await self._store.absence(key, search.now)
+        for method in self._settings.discovery:
+            found = search.kept(method)
+            if found is None and method in LOOKED_UP and LOOKED_UP[method] in kinds and absence is None:
+                found = await self._looked_up(method, search)
+            if found is not None:
+                return KeyFound(found, search.warnings(found))
+        if search.failures:
+            return KeyUnknown(key, (*search.failures, *search.reasons))
+        if absence is not None:
+            return NoKey(key, (*search.reasons, absence.reason) if absence.reason else tuple(search.reasons))
+        reasons = tuple(search.reasons) or (f"no place that is asked has a key for {key}",)
+        if set(KINDS) <= set(kinds) and any(method in LOOKED_UP for method in self._settings.discovery):
+            until = search.now + timedelta(seconds=self._settings.cache_absence)
+            await self._store.put_absence(Absence(key, until, "; ".join(search.reasons)))
+        return NoKey(key, reasons)
+
+    async def _own(self, search: _Search, published: PublishedKeys) -> RecipientKey | None:
+        """The key that we publish ourselves for the address."""
+        for each in await published.of_address(search.address):
+            if each.kind in search.kinds:
+                found = check_key(each.material, search.address, search.now)
+                if isinstance(found, Refused):
+                    search.reasons.append(found.reason)
+                else:
+                    return msgspec.structs.replace(found, source="local", found_at=each.since)
+        return None
+
+    async def _looked_up(self, method: DiscoveryMethod, search: _Search) -> RecipientKey | None:
+        looked = await self._look(method, search.places)
+        if looked.is_failure:
+            search.failures.append(looked.reason)
+        elif looked.reason:
+            search.reasons.append(looked.reason)
+        lifetime = timedelta(seconds=self._settings.cache)
+        if looked.lifetime is not None:
+            lifetime = max(SHORTEST, min(lifetime, looked.lifetime))
+        sound: list[RecipientKey] = []
+        for octets in looked.keys:
+            checked = check_key(octets, search.address, search.now)
+            if isinstance(checked, Refused):
+                search.reasons.append(checked.reason)
+                if checked.code == "revoked":
+                    await self._withdraw(fingerprint_of(octets), search)
+                continue
+            sound.append(
+                msgspec.structs.replace(
+                    checked, source=method, found_at=search.now, cached_until=search.now + lifetime
+                )
+            )  # fmt: skip
+        # Of several, the one that we know: others have been added to it.
+        sound.sort(key=lambda key: not search.is_used(key))
+        return await self._taken(sound[0], search) if sound else None
+
+    async def _look(self, method: DiscoveryMethod, places: KeyPlaces) -> Looked:
+        if method == "wkd":
+            return await look_in_directory(places, self._fetcher, self._resolver, self._settings.timeout)
+        look = look_for_openpgpkey if method == "openpgpkey" else look_for_smimea
+        return await look(places, self._resolver)
+
+    async def _withdraw(self, fingerprint: str, search: _Search) -> None:
+        """A key whose owner revoked it is used no more, wherever it once came from."""
+        for each in search.rows:
+            if each.key.fingerprint == fingerprint and each.state != "withdrawn":
+                note = f"its owner revoked it; found {search.now:%Y-%m-%d}"
+                await self._store.put(msgspec.structs.replace(each, state="withdrawn", note=note))
+        search.rows = await self._store.find(search.address)
+
+    async def _taken(self, found: RecipientKey, search: _Search) -> RecipientKey | None:
+        """`found` is kept; it is returned where it may be used, else an older one that it does not replace."""
+        for kept in placed(found, search.rows, search.now):
+            await self._store.put(kept)
+        search.rows = await self._store.find(search.address)
+        if search.is_used(found):
+            return found
+        for each in search.rows:
+            if each.state == "used" and each.key.kind == found.kind and (older := search.usable(each)) is not None:
+                if older.cached_until is not None and found.cached_until is not None:
+                    older = msgspec.structs.replace(older, cached_until=max(older.cached_until, found.cached_until))
+                    await self._store.put(msgspec.structs.replace(each, key=older))
+                return older
+        search.reasons += search.changes(found.kind)
+        search.reasons += [
+            f"the key {each.key.fingerprint} of {each.key.address} is not used: {each.note}"
+            for each in search.rows
+            if _is_same(each.key, found) and each.state in ("replaced", "withdrawn")
+        ]
+        return None
+
+
+class _Search:
+    """One search as far as it went. rows: what the store has for the address. reasons, failures: why there was nothing,
+    for good and for now."""
+
+    def __init__(
+        self, address: str, places: KeyPlaces, kinds: tuple[Kind, ...], now: datetime, rows: tuple[KeptKey, ...],
+        refresh: bool,
+    ) -> None:  # fmt: skip
+        self.address, self.places, self.kinds, self.now, self.rows = address, places, kinds, now, rows
+        self.reasons: list[str] = []
+        self.failures: list[str] = []
+        self._refresh = refresh
+
+    def kept(self, method: DiscoveryMethod) -> RecipientKey | None:
+        """A key that came by `method`, as long as it is remembered."""
+        for each in self.rows:
+            if each.state != "used" or each.key.source != method or each.key.kind not in self.kinds:
+                continue
+            if method in LOOKED_UP and self._refresh:
+                continue
+            if each.key.cached_until is not None and each.key.cached_until <= self.now:
+                continue
+            if (found := self.usable(each)) is not None:
+                return found
+        return None
+
+    def usable(self, kept: KeptKey) -> RecipientKey | None:
+        """The key, checked at this moment."""
+        key = kept.key
+        checked = check_key(key.material, self.address, self.now)
+        if isinstance(checked, Refused):
+            if checked.reason not in self.reasons:
+                self.reasons.append(checked.reason)
+            return None
+        return msgspec.structs.replace(
+            checked, source=key.source, found_at=key.found_at, cached_until=key.cached_until
+        )  # fmt: skip
+
+    def is_used(self, key: RecipientKey) -> bool:
+        return any(each.state == "used" and _is_same(each.key, key) for each in self.rows)
+
+    def warnings(self, used: RecipientKey) -> tuple[str, ...]:
+        """What somebody who uses `used` has to be told."""
+        displaced = [each for each in self.rows if each.state == "displaced" and each.key.kind == used.kind]
+        return (*self.changes(used.kind), *(f"the key of {self.address} changed: {each.note}" for each in displaced))
+
+    def changes(self, kind: Kind) -> list[str]:
+        return [
+            f"the key of {self.address} changed: {each.key.fingerprint} {each.note}; compare it with its owner, then "
+            f'run "gatepost key trust {self.address} {each.key.fingerprint}"'
+            for each in self.rows
+            if each.state == "waiting" and each.key.kind == kind
+        ]
+
+
+def placed(found: RecipientKey, rows: Sequence[KeptKey], now: datetime) -> list[KeptKey]:
+    """What is to be put into the store when `found` was found and `rows` is what it has for the address.
+
+    The first key of an address and kind is used. Another one waits, unless it comes from a more trusted place than all
+    that are used: otherwise whoever writes one letter could keep the key of the domain's own directory out.
+    """
+    same = next((each for each in rows if _is_same(each.key, found)), None)
+    first_seen = same.first_seen if same else now
+    rivals = [each for each in rows if each.state == "used" and each.key.kind == found.kind]
+    rivals = [each for each in rivals if not _is_same(each.key, found)]
+    if same is not None and (same.state in ("used", "withdrawn") or (same.state == "replaced" and rivals)):
+        return [msgspec.structs.replace(same, key=found)]
+    if all(_rank(found) < _rank(each.key) for each in rivals):
+        note = f"{found.fingerprint} was found on {now:%Y-%m-%d} ({found.source}), and is used from then on"
+        displaced = [
+            msgspec.structs.replace(
+                each, state="displaced", note=f"{note}, {each.key.fingerprint} ({each.key.source}) no more"
+            )
+            for each in rivals
+        ]  # fmt: skip
+        return [*displaced, KeptKey(key=found, first_seen=first_seen)]
+    older = rivals[0].key
+    note = f"was found on {first_seen:%Y-%m-%d} ({found.source}), {older.fingerprint} before ({older.source})"
+    return [KeptKey(key=found, first_seen=first_seen, state="waiting", note=note)]
+
+
+def _is_same(one: RecipientKey, other: RecipientKey) -> bool:
+    return one.kind == other.kind and one.fingerprint == other.fingerprint
+
+
+def _rank(key: RecipientKey) -> int:
+    return SOURCES.index(key.source)
