@@ -14,11 +14,12 @@ from tests.support.memory_resolver import MemoryResolver
 
 from gatepost.ports.fetch import Fetched, FetchError
 from gatepost.ports.resolver import Answer, Outcome
-from gatepost.seal.discovery import METHODS, Discovery, DiscoverySettings, KeyFound, KeyUnknown, NoKey
+from gatepost.seal.discovery import Discovery, KeyFound, KeyUnknown, NoKey
 from gatepost.seal.key_names import KeyPlaces
 from gatepost.seal.keys import check_key
 from gatepost.seal.model import RecipientKey
 from gatepost.seal.port import KeptKey
+from gatepost.seal.settings import METHODS, DiscoverySettings
 
 BOB = "bob@example.net"
 PLACES = KeyPlaces(BOB)
@@ -301,7 +302,9 @@ async def test_a_changed_key_is_not_used_either_when_the_old_one_cannot_be_used_
     world.clock.at += timedelta(hours=2)
     world.web.put(PLACES.advanced_url, new)
     found = await world.find()
+    assert await world.find() == found  # as it is remembered
     assert isinstance(found, NoKey)
+    assert found.codes == {"expired", "changed"}
     assert any("expired" in reason for reason in found.reasons)
     assert any(f"gatepost key trust {BOB} {fingerprint(new)}" in reason for reason in found.reasons)
 

@@ -18,7 +18,7 @@ from gatepost.config.declared import struct_of
 from gatepost.config.files import Secret
 from gatepost.config.model import Config
 from gatepost.config.problem import Problems
-from gatepost.config.schema import Alerts, Audit, Delivery, Dns, Limits, Relay, Submission, Tls
+from gatepost.config.schema import Alerts, Audit, Delivery, Dns, Limits, Relay, Seal, Submission, Tls
 from gatepost.config.sections import Sections
 from gatepost.config.together import check_together
 from gatepost.delivery.schedule import Schedule
@@ -30,6 +30,7 @@ from gatepost.net.listener import Listener
 from gatepost.net.tls import TlsSettings
 from gatepost.policy.check import CheckSettings
 from gatepost.policy.checks import client_connections, message_size, recipient_count, sender_rate
+from gatepost.seal.settings import METHODS, DiscoverySettings
 from gatepost.spool.settings import SpoolSettings
 from gatepost.standing.grants import GrantSettings
 
@@ -68,6 +69,7 @@ def assemble(sections: Sections, problems: Problems) -> Config | None:
         audit=_audit(_given(sections.audit)),
         alerts=_alerts(_given(sections.alerts)),
         detectors=struct_of(_given(sections.detectors), DetectorSettings()),
+        discovery=_discovery(_given(sections.seal)),
         metrics_token=_token(_given(sections.admin).metrics_token),
         grants_token=_token(_given(sections.admin).grants_token),
         warnings=tuple(problems.warnings),
@@ -152,6 +154,15 @@ def _dns(table: Dns) -> DnsSettings:
 
 def _intake(table: Submission) -> IntakeSettings:
     return IntakeSettings(received_address=table.received_address)
+
+
+def _discovery(table: Seal) -> DiscoverySettings:
+    return DiscoverySettings(
+        tuple(method for method in METHODS if method in table.discovery),
+        table.cache,
+        table.cache_absence,
+        table.timeout,
+    )
 
 
 def _audit(table: Audit) -> AuditSettings:

@@ -18,6 +18,7 @@ from gatepost.net.dns.settings import DnsSettings
 from gatepost.net.listener import Listener
 from gatepost.net.tls import TlsSettings
 from gatepost.policy.check import CheckSettings
+from gatepost.seal.settings import DiscoverySettings
 from gatepost.spool.settings import SpoolSettings
 from gatepost.standing.grants import GrantSettings
 
@@ -53,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditSettings = AuditSettings()
     alerts: AlertSettings = AlertSettings()
     detectors: DetectorSettings = DetectorSettings()
+    discovery: DiscoverySettings = DiscoverySettings()
     metrics_token: str = ""
     grants_token: str = ""
     warnings: tuple[Problem, ...] = ()

@@ -33,6 +33,7 @@ from gatepost.config.texts import Count, DurationText, SizeText, Switch, choice,
 from gatepost.delivery.settings import HopUrl
 from gatepost.mail.address import Path as MailPath
 from gatepost.policy.limits import Allowance
+from gatepost.seal.settings import METHODS, DiscoverySettings
 from gatepost.standing.grants import GrantSettings
 
 MAX_WORKERS: Final = 256
@@ -190,6 +191,17 @@ class Admin(Table):
     grants_token: Annotated[Secret | None, PlainValidator(read_secret)] = None
 
 
+class Seal(Table):
+    """`[seal]`"""
+
+    discovery: list[Annotated[str, PlainValidator(choice(METHODS))]] = Field(
+        default_factory=lambda: [*map(str, METHODS)]
+    )
+    cache: DurationText = DiscoverySettings().cache
+    cache_absence: DurationText = DiscoverySettings().cache_absence
+    timeout: DurationText = DiscoverySettings().timeout
+
+
 class Submission(Table):
     """`[submission]`"""
 
@@ -199,6 +211,7 @@ class Submission(Table):
 TABLES: Final[dict[str, type[Table]]] = {
     "tls": Tls, "relay": Relay, "limits": Limits, "delivery": Delivery, "dns": Dns, "audit": Audit,
     "alerts": Alerts, "detectors": Detectors, "admin": Admin, "submission": Submission,
+    "seal": Seal,
 }  # fmt: skip
 """The tables that stand once, by name."""
 ARRAYS: Final[dict[str, type[Table]]] = {"listen": Listen}
@@ -206,6 +219,6 @@ NAMED: Final[dict[str, type[Table]]] = {"domain": DomainTable, "route": RouteTab
 """Tables of tables, one for each domain."""
 POLICY: Final = "policy"
 UNBUILT: Final = (
-    ("policy", "rule"), ("seal",), ("audit", "anchor"), ("audit", "mask"), ("cluster",),
+    ("policy", "rule"), ("seal", "rule"), ("audit", "anchor"), ("audit", "mask"), ("cluster",),
 )  # fmt: skip
 """What the manual of a later version describes: refused in words of its own, as a key that does nothing is a lie."""

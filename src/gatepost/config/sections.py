@@ -28,6 +28,7 @@ from gatepost.config.schema import (
     Listen,
     Relay,
     RouteTable,
+    Seal,
     Submission,
     Tls,
     Top,
@@ -57,6 +58,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     detectors: Table | None
     admin: Admin | None
     submission: Submission | None
+    seal: Seal | None
     policy: Mapping[str, CheckSettings]
 
 

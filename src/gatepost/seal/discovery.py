@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 
 from gatepost.mail.address import AddressError
-from gatepost.mail.units import Duration
 from gatepost.ports.clock import Clock
 from gatepost.ports.fetch import Fetcher
 from gatepost.ports.resolver import Resolver
@@ -23,22 +22,12 @@ from gatepost.seal.keys import check_key, fingerprint_of
 from gatepost.seal.lookups import Looked, look_for_openpgpkey, look_for_smimea, look_in_directory
 from gatepost.seal.model import DiscoveryMethod, Kind, RecipientKey, Refused
 from gatepost.seal.port import SOURCES, Absence, KeptKey, KeyStore, PublishedKeys
+from gatepost.seal.settings import DiscoverySettings
 
 KINDS: Final[tuple[Kind, ...]] = ("openpgp", "smime")
-METHODS: Final[tuple[DiscoveryMethod, ...]] = ("pinned", "imported", "wkd", "autocrypt", "openpgpkey", "smimea")
 LOOKED_UP: Final[dict[DiscoveryMethod, Kind]] = {"wkd": "openpgp", "openpgpkey": "openpgp", "smimea": "smime"}
 """The methods that ask somebody, and the kind of key that they find."""
 SHORTEST: Final = timedelta(minutes=5)  # a record with a TTL of 0 is not asked for each recipient
-
-
-class DiscoverySettings(msgspec.Struct, frozen=True):
-    """`[seal]`. discovery: in this order; what is not listed is not asked. cache, cache_absence: seconds that a found
-    key is used, and that a look-up in vain is not repeated. timeout: seconds for one request to a web server."""
-
-    discovery: tuple[DiscoveryMethod, ...] = METHODS
-    cache: Duration = 86400.0
-    cache_absence: Duration = 3600.0
-    timeout: Duration = 10.0
 
 
 class KeyFound(msgspec.Struct, frozen=True):
@@ -49,10 +38,13 @@ class KeyFound(msgspec.Struct, frozen=True):
 
 
 class NoKey(msgspec.Struct, frozen=True):
-    """There is no key for `address` that may be used. reasons: what each place said."""
+    """There is no key for `address` that may be used. reasons: what each place said. codes: why keys that there are may
+    not be used, for programs: "changed" where another one came in the place of one that was used, and the codes of
+    `Refused`."""
 
     address: str
     reasons: tuple[str, ...]
+    codes: frozenset[str] = frozenset()
 
 
 class KeyUnknown(msgspec.Struct, frozen=True):
@@ -107,15 +99,16 @@ class Discovery:
                 found = await self._looked_up(method, search)
             if found is not None:
                 return KeyFound(found, search.warnings(found))
+        search.tell_changes()
         if search.failures:
             return KeyUnknown(key, (*search.failures, *search.reasons))
         if absence is not None:
-            return NoKey(key, (*search.reasons, absence.reason) if absence.reason else tuple(search.reasons))
+            return NoKey(key, absence.reasons, absence.codes)
         reasons = tuple(search.reasons) or (f"no place that is asked has a key for {key}",)
         if set(KINDS) <= set(kinds) and any(method in LOOKED_UP for method in self._settings.discovery):
             until = search.now + timedelta(seconds=self._settings.cache_absence)
-            await self._store.put_absence(Absence(key, until, "; ".join(search.reasons)))
-        return NoKey(key, reasons)
+            await self._store.put_absence(Absence(key, until, reasons, search.codes))
+        return NoKey(key, reasons, search.codes)
 
     async def _own(self, search: _Search, published: PublishedKeys) -> RecipientKey | None:
         """The key that we publish ourselves for the address."""
@@ -123,7 +116,7 @@ class Discovery:
             if each.kind in search.kinds:
                 found = check_key(each.material, search.address, search.now)
                 if isinstance(found, Refused):
-                    search.reasons.append(found.reason)
+                    search.refused(found)
                 else:
                     return msgspec.structs.replace(found, source="local", found_at=each.since)
         return None
@@ -141,7 +134,7 @@ class Discovery:
         for octets in looked.keys:
             checked = check_key(octets, search.address, search.now)
             if isinstance(checked, Refused):
-                search.reasons.append(checked.reason)
+                search.refused(checked)
                 if checked.code == "revoked":
                     await self._withdraw(fingerprint_of(octets), search)
                 continue
@@ -181,7 +174,6 @@ class Discovery:
                     older = msgspec.structs.replace(older, cached_until=max(older.cached_until, found.cached_until))
                     await self._store.put(msgspec.structs.replace(each, key=older))
                 return older
-        search.reasons += search.changes(found.kind)
         search.reasons += [
             f"the key {each.key.fingerprint} of {each.key.address} is not used: {each.note}"
             for each in search.rows
@@ -201,6 +193,7 @@ class _Search:
         self.address, self.places, self.kinds, self.now, self.rows = address, places, kinds, now, rows
         self.reasons: list[str] = []
         self.failures: list[str] = []
+        self.codes: frozenset[str] = frozenset()
         self._refresh = refresh
 
     def kept(self, method: DiscoveryMethod) -> RecipientKey | None:
@@ -221,12 +214,23 @@ class _Search:
         key = kept.key
         checked = check_key(key.material, self.address, self.now)
         if isinstance(checked, Refused):
-            if checked.reason not in self.reasons:
-                self.reasons.append(checked.reason)
+            self.refused(checked)
             return None
         return msgspec.structs.replace(
             checked, source=key.source, found_at=key.found_at, cached_until=key.cached_until
         )  # fmt: skip
+
+    def refused(self, why: Refused) -> None:
+        """A key may not be used."""
+        self.codes |= {why.code}
+        if why.reason not in self.reasons:
+            self.reasons.append(why.reason)
+
+    def tell_changes(self) -> None:
+        """There may be a key, which nobody has said is right."""
+        waiting = [text for kind in self.kinds for text in self.changes(kind)]
+        self.reasons += waiting
+        self.codes |= {"changed"} if waiting else set()
 
     def is_used(self, key: RecipientKey) -> bool:
         return any(each.state == "used" and _is_same(each.key, key) for each in self.rows)

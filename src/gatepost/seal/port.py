@@ -30,12 +30,13 @@ class KeptKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Absence(msgspec.Struct, frozen=True):
-    """A look-up everywhere found no key for `address`; it is not repeated before `until`. reason: what was found
-    instead, in words."""
+    """A look-up everywhere found no key for `address`; it is not repeated before `until`. reasons, codes: what was
+    found instead (`discovery.NoKey`)."""
 
     address: str
     until: datetime
-    reason: str = ""
+    reasons: tuple[str, ...] = ()
+    codes: frozenset[str] = frozenset()
 
 
 class KeyStore(Protocol):

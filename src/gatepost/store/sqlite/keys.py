@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import apsw
+import msgspec
 
 from gatepost.seal.model import Kind, RecipientKey
 from gatepost.seal.port import SOURCES, Absence, KeptKey, KeyStoreError, PublishedKey
@@ -45,7 +46,8 @@ MIGRATIONS: Final = (
     CREATE TABLE absence (
         address TEXT PRIMARY KEY,
         until REAL NOT NULL,
-        reason TEXT NOT NULL
+        reasons BLOB NOT NULL,      -- the value as JSON
+        codes BLOB NOT NULL
     );
     CREATE TABLE published (
         address TEXT NOT NULL,
@@ -158,9 +160,12 @@ class SqliteKeys:
     async def absence(self, address: str, now: datetime) -> Absence | None:
         def read() -> Absence | None:
             row = self._connection.execute(
-                "SELECT until, reason FROM absence WHERE address = ? AND until > ?", (address, now.timestamp())
+                "SELECT until, reasons, codes FROM absence WHERE address = ? AND until > ?", (address, now.timestamp())
             ).fetchone()
-            return Absence(address, _moment(row[0]), str(row[1])) if row else None
+            if row is None:
+                return None
+            reasons = msgspec.json.decode(bytes(row[1]), type=tuple[str, ...])
+            return Absence(address, _moment(row[0]), reasons, msgspec.json.decode(bytes(row[2]), type=frozenset[str]))
 
         return await self._do("read", read)
 
@@ -168,8 +173,13 @@ class SqliteKeys:
         def write() -> None:
             with self._transaction():
                 self._connection.execute(
-                    "INSERT OR REPLACE INTO absence VALUES (?, ?, ?)",
-                    (absence.address, absence.until.timestamp(), absence.reason),
+                    "INSERT OR REPLACE INTO absence VALUES (?, ?, ?, ?)",
+                    (
+                        absence.address,
+                        absence.until.timestamp(),
+                        msgspec.json.encode(absence.reasons),
+                        msgspec.json.encode(absence.codes),
+                    ),
                 )
 
         await self._do("written", write)
