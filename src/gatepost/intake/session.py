@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -16,13 +17,14 @@ from gatepost.gate.dialogue import Dialogue
 from gatepost.gate.later import is_later
 from gatepost.gate.session import GateSession
 from gatepost.intake.commands import Commands
+from gatepost.intake.pace import Pace
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.repair import LineEnds
 from gatepost.intake.settings import ListenerSettings
 from gatepost.mail.reply import Reply
 from gatepost.ports.wire import Timer, Wire
 from gatepost.protocol.smtp.command_syntax import parse_command
-from gatepost.protocol.smtp.commands import AuthResponse, Command, Malformed
+from gatepost.protocol.smtp.commands import AuthResponse, Command, EndOfChunk, EndOfData, Malformed
 from gatepost.protocol.smtp.framing import Content, FramingError, Item, Line, Parser
 from gatepost.protocol.smtp.server import Ask, Send, ServerSession, Take
 from gatepost.protocol.smtp.server_states import State
@@ -30,8 +32,10 @@ from gatepost.protocol.smtp.server_states import State
 log = structlog.get_logger()
 
 BUSY_READ_AHEAD: Final = 64 * 1024  # octets that a peer may send ahead while it waits for an answer
+TURN: Final = 20  # items taken in a row; one read may bring thousands of commands, and other sessions wait meanwhile
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is going down, try again soon")
 IDLE: Final = Reply(421, "4.4.2", "Timeout: no command for too long")
+SLOW: Final = Reply(421, "4.4.2", "Timeout: the content comes too slowly")
 BROKEN: Final = Reply(421, "4.3.0", "Internal error, try again later")
 CLOSING: Final = Reply(421, "4.7.0", "Closing the connection")
 
@@ -62,6 +66,8 @@ class SmtpSession:
         self._is_going_down = False
         self._is_over = False
         self._ends = False
+        self._ends_because = ""  # why we close the connection, where the last reply does not tell
+        self._pace: Pace | None = None  # of the content that is coming
         self._was_auth = False
         self._peer_finished = False
 
@@ -107,6 +113,7 @@ class SmtpSession:
         if self._task is not None and not self.commands.is_keeping:
             self._task.cancel()  # but a message that is being kept is kept and recorded, though nobody hears of it
             self._task.add_done_callback(self._close_awaited)
+        reason = reason or self._ends_because
         self.commands.session_ended(reason, self.protocol.state is State.STARTTLS)
         try:
             self.commands.end_transaction(reason or "connection closed")
@@ -124,27 +131,47 @@ class SmtpSession:
     # --- the pump ------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Take items until one must be waited for, then write all replies at once (RFC 2920 §3.2)."""
+        """Take items until one must be waited for, then write all replies at once (RFC 2920 §3.2). After a turn of
+        them others have theirs."""
         parser, protocol = self.parser, self.protocol
-        took_something = False
+        left = TURN
         try:
-            while self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
+            while left and self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
                 item = parser.next()
                 if item is None:
                     break
-                took_something = True
+                left -= 1
                 if type(item) is Content:
+                    self._note_pace(len(item.octets))
                     if protocol.takes_content:
                         self.commands.content(item.octets)
                 else:
                     self._take(self._command(item))
+                    if self._pace is not None and (_ends_content(item) or not protocol.in_transaction):
+                        self._pace = None
         except Exception:
             self._broke()
-        if took_something:  # an octet of a line now and then is no command, and keeps no connection
+        if left < TURN:  # an octet of a line now and then is no command, and keeps no connection
             self._heard_at = self.parts.gate.clock.monotonic()
         if self._is_going_down and self._task is None and not protocol.in_transaction and not protocol.is_closed:
             self._send(protocol.close(SHUTTING_DOWN))
+        if not left and self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
+            self._write_out()
+            self._run(self._give_way, lambda _: None)
+            return
         self._flush()
+
+    def _note_pace(self, octets: int) -> None:
+        if self._pace is None:
+            self._pace = Pace(self.parts.gate.clock.monotonic(), self.parts.settings.timeout)
+        self._pace.took(octets)
+
+    async def _give_way(self) -> None:
+        """Other sessions had their turn, and the peer has taken what it was answered: who reads nothing gets nothing
+        more."""
+        await asyncio.sleep(0)
+        with suppress(ConnectionError):  # it is gone, and `connection_lost` says so
+            await self.wire.drained()
 
     def _command(self, item: Item) -> Command | Malformed:
         """The command in an item of the parser, noted in the dialogue."""
@@ -219,7 +246,10 @@ class SmtpSession:
         except Exception:
             self._task = None
             self._broke()
-        self._heard_at = self.parts.gate.clock.monotonic()
+        now = self.parts.gate.clock.monotonic()
+        if self._pace is not None:
+            self._pace.waited(now - self._heard_at)
+        self._heard_at = now
         self._pump()
         # Not before: a peer that sends faster than it is answered would be ahead by ever more.
         if self._paused and (self._task is None or self.parser.read_ahead <= BUSY_READ_AHEAD):
@@ -250,18 +280,23 @@ class SmtpSession:
     def _flush(self) -> None:
         if self._task is not None and self.protocol.state is not State.STARTTLS:
             return  # what is pipelined leaves together with the answer that is awaited
-        octets = b"".join(self._out)
-        self._out.clear()
-        if self.protocol.state is State.STARTTLS and octets:
+        if self.protocol.state is State.STARTTLS and self._out:
             dropped = self.parser.drop_read_ahead()
             if dropped:
                 self.dialogue.heard(f"({dropped} octets behind STARTTLS, dropped)")
+            octets = b"".join(self._out)
+            self._out.clear()
             self.wire.start_tls(octets)
             return
-        if octets:
-            self.wire.write(octets)
+        self._write_out()
         if self.protocol.is_closed or (self._peer_finished and self._task is None):
             self.wire.close()
+
+    def _write_out(self) -> None:
+        if self._out:
+            octets = b"".join(self._out)
+            self._out.clear()
+            self.wire.write(octets)
 
     def end_after_answer(self) -> None:
         """The answer that is being made is the last one: what follows cannot be trusted to be commands."""
@@ -275,9 +310,14 @@ class SmtpSession:
 
     def _check_idle(self) -> None:
         """One timer for the whole connection, set again only when it fires: most sessions never see it."""
-        waits = self._heard_at + self.parts.settings.timeout - self.parts.gate.clock.monotonic()
+        now = self.parts.gate.clock.monotonic()
+        waits = self._heard_at + self.parts.settings.timeout - now
         if waits <= 0 and self._task is None:
             self._end(IDLE)
+            return
+        if self._pace is not None and self._task is None and (fault := self._pace.fault(now)):
+            self._ends_because = fault
+            self._end(SLOW)
             return
         self._timer = self.wire.call_later(max(waits, 1.0), self._check_idle)
 
@@ -302,3 +342,8 @@ class SmtpSession:
             took_ms=round((clock.monotonic() - self._began) * 1000),
             details=details,
         )
+
+
+def _ends_content(item: Item) -> bool:
+    """The content of a message is whole with it."""
+    return type(item) is EndOfData or (type(item) is EndOfChunk and item.last)

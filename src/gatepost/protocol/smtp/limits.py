@@ -33,6 +33,11 @@ MAX_ENVID_CHARACTERS: Final = 100  # RFC 3461 §4.4, as it stands in the command
 MAX_ORCPT_CHARACTERS: Final = 500  # RFC 3461 §4.2, as it stands in the command
 MAX_MECHANISM_CHARACTERS: Final = 20  # RFC 4422 §3.1
 
+# What a peer must achieve while it sends content. §4.5.3.2.5 lets a client stop for 3 minutes between blocks, so one that
+# lives sends many times as much; without a least an octet every few minutes would keep a connection for ever.
+CONTENT_OCTETS_A_WINDOW: Final = 1024  # ours: in the time after which a silent peer is cut off
+CONTENT_OCTETS_A_SECOND: Final = 500  # ours: on the average of a whole message, after CONTENT_GRACE
+
 # --- times (§4.5.3.2) ----------------------------------------------------------------------------------------------
 GREETING_TIMEOUT: Final = timedelta(minutes=5)  # §4.5.3.2.1, client: the 220 greeting
 MAIL_TIMEOUT: Final = timedelta(minutes=5)  # §4.5.3.2.2, client: the answer to MAIL
@@ -41,3 +46,4 @@ DATA_TIMEOUT: Final = timedelta(minutes=2)  # §4.5.3.2.4, client: the 354
 DATA_BLOCK_TIMEOUT: Final = timedelta(minutes=3)  # §4.5.3.2.5, client: one write of content
 END_OF_DATA_TIMEOUT: Final = timedelta(minutes=10)  # §4.5.3.2.6, client: the answer to the final dot
 COMMAND_TIMEOUT: Final = timedelta(minutes=5)  # §4.5.3.2.7, server: the next command or piece of content
+CONTENT_GRACE: Final = timedelta(minutes=30)  # ours: a message may take that long, however slow it is on the average
