@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from gatepost.mail.network import NetworkSet
 from gatepost.policy.access_table import AccessList, AccessTable, HandedOver, split_entries, taken_over
 from gatepost.policy.checks.client_access import Settings
 from gatepost.policy.facts import Listing
@@ -67,6 +68,11 @@ class AccessTables:
     def has_files(self) -> bool:
         """Whether `watch` has anything to do."""
         return bool(self._files)
+
+    @property
+    def networks(self) -> list[NetworkSet]:
+        """Of the tables in files, as they are in force."""
+        return [file.found.networks for file in self._files.values()]
 
     # --- looking up ----------------------------------------------------------------------------------------------
 

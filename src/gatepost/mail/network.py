@@ -11,7 +11,6 @@ from typing import Final
 
 from gatepost.mail.network_text import (
     ALL4,
-    ALL6,
     FIRST,
     FOURTH,
     HOSTS4,
@@ -20,7 +19,7 @@ from gatepost.mail.network_text import (
     THIRD,
     first6,
     ipv4_number,
-    ipv6_number,
+    ipv6_halves,
     is_mapped,
     parse_network,
 )
@@ -30,6 +29,8 @@ Network = IPv4Network | IPv6Network
 CODES: Final = "IIQQQQ"  # of the columns of a NetworkSet
 _LOW: Final = 2**64 - 1
 INDEXED_FROM: Final = 10_000  # ranges
+_EVERY4: Final = ip_network("0.0.0.0/0")
+_EVERY6: Final = ip_network("::/0")
 
 # RFC 6890 and its registry: what no next hop on the public Internet has.
 _SPECIAL: Final = tuple(
@@ -114,9 +115,7 @@ class NetworkSet:
         self._starts4, self._ends4, *six = columns
         self._index4 = _index(self._starts4)
         self._high_starts6, self._low_starts6, self._high_ends6, self._low_ends6 = six
-        self.covers_all = (len(self._starts4) == 1 and self._starts4[0] == 0 and self._ends4[0] == ALL4) or (
-            len(self._high_starts6) == 1 and self._start6(0) == 0 and self._end6(0) == ALL6
-        )
+        self.covers_all = self.holds(_EVERY4) or self.holds(_EVERY6)
         """Whether it holds every IPv4 or every IPv6 address, in one piece or in several."""
 
     def columns(self) -> list[array[int]]:
@@ -127,33 +126,37 @@ class NetworkSet:
     def __contains__(self, ip: str) -> bool:
         """False for "" (a unix socket has no address) and for what is no address."""
         try:
-            number = ipv4_number(ip)
-        except (ValueError, KeyError):
-            return self._holds_odd(ip)
-        return number <= self._end_of4(number)
+            if ":" not in ip:
+                number = ipv4_number(ip)
+                return number <= self._end_of4(number)
+            high, low = ipv6_halves(ip)
+            if not is_mapped(high, low):
+                at = self._at6(high, low)
+                # The lower half of the end is out of any cache, and seldom needed.
+                return at >= 0 and (
+                    high < (end := self._high_ends6[at]) or (high == end and low <= self._low_ends6[at])
+                )
+        except (ValueError, KeyError, OSError):
+            pass
+        return self._holds_odd(ip)
 
     def holds(self, network: Network) -> bool:
         """Whether every address of `network` is in the set."""
         first, last = int(network.network_address), int(network.broadcast_address)
-        return last <= (self._end_of4(first) if network.version == 4 else self._end_of6(first))
+        if network.version == 4:
+            return last <= self._end_of4(first)
+        at = self._at6(*divmod(first, 2**64))
+        return at >= 0 and divmod(last, 2**64) <= (self._high_ends6[at], self._low_ends6[at])
 
     def __bool__(self) -> bool:
         return bool(self._starts4 or self._high_starts6)
 
     def _holds_odd(self, ip: str) -> bool:
-        """What is not plainly IPv4: IPv6, IPv4 in IPv6 form, no address at all."""
+        """What is neither plainly IPv4 nor plainly IPv6: IPv4 in IPv6 form, with a zone, no address at all."""
         try:
-            number = ipv6_number(ip)
-            if not is_mapped(number):
-                return number <= self._end_of6(number)
-        except ValueError:
-            pass
-        try:
-            address = parse_ip(ip)
+            return self.holds(ip_network(parse_ip(ip)))
         except ValueError:
             return False
-        number = int(address)
-        return number <= (self._end_of4(number) if address.version == 4 else self._end_of6(number))
 
     def _end_of4(self, number: int) -> int:
         """The end of the last range that begins at `number` or before, -1 without one."""
@@ -165,19 +168,15 @@ class NetworkSet:
             at = bisect_right(self._starts4, number, index[high], index[high + 1]) - 1
         return self._ends4[at] if at >= 0 else -1
 
-    def _end_of6(self, number: int) -> int:
-        high, low = number >> 64, number & _LOW
-        at = bisect_right(self._high_starts6, high)
-        # Of the ranges that begin in the same /64, those that begin behind the address do not count.
-        first = bisect_left(self._high_starts6, high, 0, at)
-        at = bisect_right(self._low_starts6, low, first, at) - 1
-        return self._end6(at) if at >= 0 else -1
-
-    def _start6(self, at: int) -> int:
-        return self._high_starts6[at] << 64 | self._low_starts6[at]
-
-    def _end6(self, at: int) -> int:
-        return self._high_ends6[at] << 64 | self._low_ends6[at]
+    def _at6(self, high: int, low: int) -> int:
+        """Where the last range is that begins at this address or before, -1 without one."""
+        starts = self._high_starts6
+        at = bisect_right(starts, high) - 1
+        if at >= 0 and starts[at] == high and self._low_starts6[at] > low:
+            # Of the ranges that begin in the same /64, those that begin behind the address do not count.
+            first = bisect_left(starts, high, 0, at)
+            at = bisect_right(self._low_starts6, low, first, at) - 1
+        return at
 
 
 def _index(starts: array[int]) -> array[int] | None:
@@ -232,7 +231,7 @@ class NetworkSetBuilder:
                 if not first & hosts:
                     four(first << 32 | first + hosts)
                     continue
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, OSError):
                 pass
             yield number, text
 

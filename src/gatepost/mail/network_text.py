@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from socket import AF_INET6, inet_pton
+from struct import Struct
 from typing import Final
 
 ALL4: Final = 2**32 - 1
-ALL6: Final = 2**128 - 1
-_MAPPED: Final = 0xFFFF << 32  # ::ffff:0:0/96, an IPv4 address in IPv6 form (RFC 4291 §2.5.5.2)
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, an IPv4 address in IPv6 form (RFC 4291 §2.5.5.2)
 
 _OCTET: Final = tuple({str(number): number << shift for number in range(256)} for shift in (24, 16, 8, 0))
 FIRST, SECOND, THIRD, FOURTH = _OCTET
 HOSTS4: Final = {str(length): (1 << (32 - length)) - 1 for length in range(33)}
-LENGTHS6: Final = {str(length): length for length in range(129)}
+LENGTHS6: Final = {str(length): bytes([length]) for length in range(129)}
 HOSTS6: Final = [(1 << (128 - length)) - 1 for length in range(129)]
-_HEX = re.compile("[0-9a-fA-F]{1,4}")
-
-
-class _Groups(dict[str, int]):
-    """The numbers of groups that were met: a table of a million has the same ones again and again."""
-
-    def __missing__(self, group: str) -> int:
-        if not _HEX.fullmatch(group):
-            raise ValueError(group)
-        number = self[group] = int(group, 16)
-        return number
-
-
-_GROUP: Final = _Groups()
+HOSTS6_PACKED: Final = [hosts << 8 for hosts in HOSTS6]  # in `first << 8 | length`
+_HALVES: Final = Struct(">QQ").unpack
 
 
 def ipv4_number(text: str) -> int:
@@ -37,40 +25,26 @@ def ipv4_number(text: str) -> int:
     return FIRST[first] | SECOND[second] | THIRD[third] | FOURTH[fourth]
 
 
-def ipv6_number(text: str) -> int:
-    """The number of "2001:db8::7". Raises ValueError for everything else, also for one that ends as an IPv4 address."""
-    front, gap, back = text.partition("::")
-    groups = front.split(":") if front else []
-    number = 0
-    for group in groups:
-        number = number << 16 | _GROUP[group]
-    if not gap:
-        if len(groups) != 8:
-            raise ValueError(text)
-        return number
-    behind = back.split(":") if back else []
-    if len(groups) + len(behind) > 7:
-        raise ValueError(text)
-    low = 0
-    for group in behind:
-        low = low << 16 | _GROUP[group]
-    return number << 16 * (8 - len(groups)) | low
+def ipv6_halves(text: str) -> tuple[int, int]:
+    """The upper and the lower 64 bits of "2001:db8::7". Raises ValueError, OSError for everything else (a zone
+    included)."""
+    return _HALVES(inet_pton(AF_INET6, text))
 
 
-def is_mapped(number: int) -> bool:
-    """Whether it is an IPv4 address in IPv6 form."""
-    return number & ~ALL4 == _MAPPED
+def is_mapped(high: int, low: int) -> bool:
+    """Whether these halves are an IPv4 address in IPv6 form (RFC 4291 §2.5.5.2)."""
+    return not high and low >> 32 == 0xFFFF
 
 
 def first6(text: str) -> int:
     """The first address of an IPv6 network and the length of its prefix, as `first << 8 | length`: they sort as they
-    are. Raises ValueError, KeyError."""
+    are. Raises ValueError, KeyError, OSError for everything else (host bits and IPv4 in IPv6 form included)."""
     address, slash, digits = text.partition("/")
-    first = ipv6_number(address)
-    length = LENGTHS6[digits] if slash else 128
-    if first & HOSTS6[length] or is_mapped(first):
+    first = inet_pton(AF_INET6, address)
+    packed = int.from_bytes(first + (LENGTHS6[digits] if slash else b"\x80"), "big")
+    if packed & HOSTS6_PACKED[packed & 255] or first.startswith(_MAPPED):
         raise ValueError(text)
-    return first << 8 | length
+    return packed
 
 
 def parse_network(text: str) -> IPv4Network | IPv6Network:
