@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test bench lint format docs lock clean
+.PHONY: help setup run test crash bench lint format docs lock clean
 
 BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet install
@@ -12,6 +12,7 @@ LOCKED := $(PIP) --require-hashes
 TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 8 ? 8 : n < 2 ? 2 : n)))
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+ROUNDS ?= 5000
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf 'make %-8s %s\n' "$$name" "$$what"; done
@@ -25,6 +26,9 @@ run: .venv/.runtime ## a demo under demo/: the server on loopback ports, one mes
 test: .venv/.test ## everything the tests need, then all tests (PYTEST_ARGS="-k spool" for some)
 	@scripts/debian-packages.sh
 	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
+
+crash: .venv/.test ## kills a server under load at every named point of its writes, 5000 times (ROUNDS=200 for fewer)
+	@ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -q --capture=no tests/crash/test_every_point.py
 
 bench: .venv/.test ## side by side with other mail servers, in one run (BENCH_ARGS="--quick --only accept-4k-s50")
 	@$(BIN)/python -m bench $(BENCH_ARGS)
