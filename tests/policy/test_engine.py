@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,16 @@ def check(name: str, *, refuses: bool = True, later: bool = False, needs: tuple[
         return Verdict(name, NO, "because", later=later) if refuses else None
 
     return Check(name, name, (Step(Stage.COMMAND, decide, needs=needs),), {"mx": "enforce"}, **fields)
+
+
+def counted(name: str, ran: list[str], *, refuses: bool = True, needs: tuple[str, ...] = (), **verdict: Any) -> Check:
+    """A check that tells each time it runs."""
+
+    def decide(facts: Any, settings: CheckSettings) -> Verdict | None:
+        ran.append(name)
+        return Verdict(name, NO, "because", **verdict) if refuses else None
+
+    return Check(name, name, (Step(Stage.COMMAND, decide, needs=needs),), {"mx": "enforce"})
 
 
 def run(*checks: Check, settings: dict[str, CheckSettings] | None = None, **peer: Any) -> Decision | Needs:
@@ -65,8 +76,34 @@ def test_a_refusal_that_waits_is_handed_on_and_the_stage_goes_on() -> None:
 def test_facts_are_asked_for_only_when_the_check_before_has_passed() -> None:
     policy = Policy(CHECKS)
     unresolved = RcptFacts(session=f.session(), reverse_path=f.path("a@b.example"), forward_path=f.path("x@y.example"))
-    assert policy.decide(Stage.RCPT, unresolved) == Needs(("resolution",))
+    needs = policy.decide(Stage.RCPT, unresolved)
+    assert isinstance(needs, Needs)
+    assert needs.names == ("resolution",)
     assert isinstance(run(check("a"), check("b", needs=("nothing_that_exists",))), Decision)
+
+
+def test_no_check_runs_twice_while_facts_are_gathered_and_the_decision_is_that_of_one_run() -> None:
+    ran: list[str] = []
+    checks = (
+        counted("slow", ran, wait=2.0, action="slow"),
+        counted("late", ran, later=True),
+        counted("asks", ran, refuses=False, needs=("levels",)),
+        counted("shadow", ran),
+        counted("asks.more", ran, needs=("levels", "scope")),
+    )
+    policy = Policy(checks, {"shadow": CheckSettings(mode="shadow")})
+    facts = CommandFacts(session=f.session(), verb="NOOP")
+    asked: list[tuple[str, ...]] = []
+    outcome = policy.decide(Stage.COMMAND, facts)
+    while isinstance(outcome, Needs):
+        asked.append(outcome.names)
+        facts = msgspec.structs.replace(facts, **dict.fromkeys(outcome.names))
+        outcome = policy.decide(Stage.COMMAND, facts, outcome)
+    assert asked == [("levels",), ("scope",)]
+    assert ran == ["slow", "late", "asks", "shadow", "asks.more"]
+    assert outcome == policy.decide(Stage.COMMAND, facts)
+    assert [each.check for each in outcome.evaluated] == ran[:5]
+    assert outcome.wait == 2.0
 
 
 def test_a_check_for_strangers_lets_users_alone_whatever_its_mode() -> None:

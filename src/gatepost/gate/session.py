@@ -21,7 +21,7 @@ from gatepost.gate.gather_attempts import Counted
 from gatepost.gate.gather_client import Arrival, first_facts
 from gatepost.gate.gather_harvest import left_to_count
 from gatepost.gate.granted import Granted, look
-from gatepost.gate.later import had, then
+from gatepost.gate.later import had, is_later, then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage, Unavailable
@@ -183,33 +183,40 @@ class GateSession:
             recognised = then(recognised, lambda _: look(self))
         return then(recognised, lambda _: decided)
 
-    def decide(self, stage: Stage, facts: Facts) -> Decided | Awaitable[Decided]:
-        """The decision for `stage`: at once where every fact is at hand, else as an awaitable."""
+    def decide(
+        self, stage: Stage, facts: Facts, reached: Needs | None = None
+    ) -> Decided | Awaitable[Decided]:
+        """The decision for `stage`: at once where every fact is at hand, else as an awaitable.
+
+        reached: how far the engine came before the facts were there that it asked for.
+        """
         policy = self.parts.policy
         while True:
-            outcome = policy.decide(stage, facts)
+            outcome = policy.decide(stage, facts, reached)
             if not isinstance(outcome, Needs):
                 if outcome.verdict is not None and outcome.verdict.ban and not self.only_asks:
                     self._ban(outcome.verdict)
                 return outcome, facts
+            reached = outcome
             gathered: dict[str, Any] = {}
-            waiting: dict[str, Awaitable[Any]] = {}
+            waiting: dict[str, Awaitable[Any]] | None = None
             for name in outcome.names:
                 value = GATHERERS[name](self, facts)
-                if hasattr(value, "__await__"):
+                if is_later(value):
+                    waiting = {} if waiting is None else waiting
                     waiting[name] = value
                 else:
                     gathered[name] = value
-            if waiting:
-                return self._decide_later(stage, facts, gathered, waiting)
+            if waiting is not None:
+                return self._decide_later(stage, facts, gathered, waiting, reached)
             facts = msgspec.structs.replace(facts, **gathered)
 
     async def _decide_later(
-        self, stage: Stage, facts: Facts, gathered: dict[str, Any], waiting: dict[str, Awaitable[Any]]
+        self, stage: Stage, facts: Facts, gathered: dict[str, Any], waiting: dict[str, Awaitable[Any]], reached: Needs
     ) -> Decided:
         for name, value in waiting.items():
             gathered[name] = await value
-        decided = self.decide(stage, msgspec.structs.replace(facts, **gathered))
+        decided = self.decide(stage, msgspec.structs.replace(facts, **gathered), reached)
         return decided if isinstance(decided, tuple) else await decided
 
     def _ban(self, verdict: Verdict) -> None:

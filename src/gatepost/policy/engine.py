@@ -1,7 +1,7 @@
 """Runs the checks of a stage over its facts: gather, then decide.
 
 `Policy.decide` is a plain function. It returns the decision, or the names of the facts that it still needs; the
-caller gathers them and asks again. Checks are pure, so asking again costs only their run.
+caller gathers them and asks again. Checks are pure, so none that has run is run again.
 """
 
 from __future__ import annotations
@@ -62,8 +62,11 @@ class Policy:
                 return check.mode_for(service, self.settings_of(check))
         raise KeyError(name)
 
-    def decide(self, stage: Stage, facts: Facts) -> Decision | Needs:
+    def decide(self, stage: Stage, facts: Facts, reached: Needs | None = None) -> Decision | Needs:
         """What becomes of it, or the facts that are still needed.
+
+        reached: what was answered for the same facts before those that it asked for were there. It goes on from there,
+        as a check that has run would say the same again.
 
         Checks run in their order; the first enforced refusal ends the stage, shadow verdicts never do. Refusals
         that wait for a later stage are collected; of the checks that slow the peer down, the slowest counts. What
@@ -75,13 +78,19 @@ class Policy:
         evaluated: list[Evaluated] | None = None  # made when one has not just passed
         later: list[Verdict] = []
         wait = 0.0
-        for at, planned in enumerate(plan.steps):
+        first = 0
+        if reached is not None:
+            first, wait, later = reached.at, reached.wait, list(reached.later)
+            evaluated = None if reached.evaluated is None else list(reached.evaluated)
+        for at in range(first, len(plan.steps)):
+            planned = plan.steps[at]
             if is_authorised and planned.strangers_only:
                 evaluated = _passed(plan, at) if evaluated is None else evaluated
                 continue
             for name in planned.needs:
                 if getattr(facts, name) is UNSET:
-                    return Needs(tuple(each for each in planned.needs if getattr(facts, each) is UNSET))
+                    names = tuple([each for each in planned.needs if getattr(facts, each) is UNSET])
+                    return Needs(names, at, None if evaluated is None else tuple(evaluated), tuple(later), wait)
             verdict = planned.decide(facts, planned.settings)
             if verdict is None:
                 if evaluated is not None:

@@ -78,6 +78,14 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """Facts that must be gathered before the stage can be decided: names of fields of its facts."""
+    """Facts that must be gathered before the stage can be decided: names of fields of its facts.
+
+    The rest is how far the engine came, for when they are there (`Policy.decide`). at: the step that needs them.
+    evaluated: None while all have just passed.
+    """
 
     names: tuple[str, ...]
+    at: int = 0
+    evaluated: tuple[Evaluated, ...] | None = None
+    later: tuple[Verdict, ...] = ()
+    wait: float = 0.0
