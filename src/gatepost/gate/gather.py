@@ -52,14 +52,16 @@ def resolution(session: GateSession, facts: RcptFacts) -> Gathered:
     """What the forward-path is here."""
     if facts.syntax is not None:
         return "foreign"  # there is no path to look at, and its refusal needs none
+    path = facts.forward_path
+
+    def found(resolution: Resolution) -> str:
+        session.resolved = path, resolution
+        return resolution.kind
+
     try:
-        return _fact(session.parts.directory.resolve(facts.forward_path), _kind)
+        return _fact(session.parts.directory.resolve(path), found)
     except AccountsError as error:
         return Unavailable(str(error))
-
-
-def _kind(found: Resolution) -> str:
-    return found.kind
 
 
 def sender_allowed(session: GateSession, facts: MailFacts) -> Gathered:

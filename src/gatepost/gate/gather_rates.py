@@ -14,6 +14,7 @@ import msgspec
 
 from gatepost.accounts.addresses import key_of
 from gatepost.accounts.model import Resolution
+from gatepost.gate.gather_recipient import resolution_of
 from gatepost.gate.later import had, is_later, then
 from gatepost.mail.address import AddressError, Path
 from gatepost.policy.checks import recipient_rate, sender_rate
@@ -114,6 +115,8 @@ def recipient_levels(session: GateSession, facts: RcptFacts) -> Any:
     """What this recipient may still get: by the address that it is here, so that a detail is nobody else."""
     parts = session.parts
     settings = rates_of(parts.policy).recipient
+    if not settings.messages:
+        return ()
 
     def read(found: Resolution) -> Any:
         has_key = found.kind in ("account", "alias", "list", "role")
@@ -121,7 +124,7 @@ def recipient_levels(session: GateSession, facts: RcptFacts) -> Any:
         limits = recipient_rate.recipient_limits(settings, recipient)
         return read_levels(parts.standing, limits, parts.clock.unix())
 
-    return had(lambda: parts.directory.resolve(facts.forward_path), read)
+    return had(lambda: resolution_of(session, facts.forward_path), read)
 
 
 def key_or_text(path: Path) -> str:

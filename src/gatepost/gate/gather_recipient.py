@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.accounts.addresses import key_of, without_detail
 from gatepost.accounts.model import Account, Found, MailingList, Resolution, Target
 from gatepost.gate.later import had, is_later
-from gatepost.mail.address import AddressError
+from gatepost.mail.address import AddressError, Path
 from gatepost.maildrop.port import MaildropError
 from gatepost.policy.facts import ListStanding, RcptFacts, Room, Unavailable
 
@@ -23,14 +23,20 @@ def rooms(session: GateSession, facts: RcptFacts) -> Any:
     room, path = session.parts.room, facts.forward_path
     if room is None or facts.resolution not in ("account", "alias", "catch-all", "role"):
         return ()
-    directory = session.parts.directory
 
     def resolved(found: Resolution) -> Any:
         if found.kind == "account" and found.account is not None:
             return _rooms(session, [found.account])
         return _of_targets(session, facts)
 
-    return had(lambda: directory.resolve(path), resolved)
+    return had(lambda: resolution_of(session, path), resolved)
+
+
+def resolution_of(session: GateSession, path: Path) -> Any:
+    """What `path` means here, as the decision that is being made has found it already (the very path, not its like:
+    the next RCPT looks it up anew)."""
+    known = session.resolved
+    return known[1] if known is not None and known[0] is path else session.parts.directory.resolve(path)
 
 
 async def _of_targets(session: GateSession, facts: RcptFacts) -> Any:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from gatepost.accounts.certificates import account_named
-from gatepost.accounts.model import Account
+from gatepost.accounts.model import Account, Resolution
 from gatepost.audit.event import Event, EventClient, Kind, RecordError
 from gatepost.gate.gather import GATHERERS
 from gatepost.gate.gather_attempts import Counted
@@ -23,6 +23,7 @@ from gatepost.gate.gather_harvest import left_to_count
 from gatepost.gate.granted import Granted, look
 from gatepost.gate.later import had, is_later, then
 from gatepost.gate.parts import BanLayer, GateParts
+from gatepost.mail.address import Path
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
@@ -45,7 +46,7 @@ class GateSession:
     id: of the session's event. failures: failed logins so far. known_recipients: accepted
     ones that `recipient.harvest` has not told yet. arrival: what was gathered of the connection.
     attempt: the login that is being tried. granted: the POP-before-SMTP grants at the peer's address, None where there
-    can be none.
+    can be none. resolved: the forward-path that was looked up last, and what it is here.
     content: of the message that is being decided, None before all of it has come.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
     """
@@ -67,6 +68,7 @@ class GateSession:
         "only_asks",
         "parts",
         "peer",
+        "resolved",
         "tls",
     )
 
@@ -83,6 +85,7 @@ class GateSession:
         self.granted: Granted | None = None
         self.only_asks = False
         self.content: Content | None = None
+        self.resolved: tuple[Path, Resolution] | None = None
         self._counted: tuple[str, ...] = ()
         self._is_named_by_proxy = False
         self._is_summed = False
@@ -183,9 +186,7 @@ class GateSession:
             recognised = then(recognised, lambda _: look(self))
         return then(recognised, lambda _: decided)
 
-    def decide(
-        self, stage: Stage, facts: Facts, reached: Needs | None = None
-    ) -> Decided | Awaitable[Decided]:
+    def decide(self, stage: Stage, facts: Facts, reached: Needs | None = None) -> Decided | Awaitable[Decided]:
         """The decision for `stage`: at once where every fact is at hand, else as an awaitable.
 
         reached: how far the engine came before the facts were there that it asked for.
