@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.gate.granted import release
 from gatepost.gate.later import then
-from gatepost.gate.login import offered_mechanisms
 from gatepost.gate.penalty import answer_after
 from gatepost.gate.session import Decided
 from gatepost.intake.auth import AuthDialogue
 from gatepost.intake.keeping import Keeper
 from gatepost.intake.lookup import expand, verify
 from gatepost.intake.mailing import Mailing
+from gatepost.intake.offering import current_offer
 from gatepost.intake.settings import ListenerSettings
-from gatepost.intake.sizes import announced_limit
 from gatepost.intake.tls_memory import note_failure, offers_starttls
 from gatepost.intake.xclient import client_after
 from gatepost.mail.address import parse_literal
-from gatepost.mail.network import NetworkSet
 from gatepost.mail.reply import Reply
-from gatepost.policy.checks import command_allowed, content_framing
 from gatepost.policy.checks.command_budget import LEAST_IDLE
 from gatepost.policy.facts import (
     CommandFacts,
@@ -167,39 +164,9 @@ class Commands:
 
     def _current_offer(self) -> Offer:
         """What this peer may use now; `offer` is what it was told last."""
-        facts, session = self._gate.facts, self._session
-        may_use = self._may_use()
-        return Offer(
-            hostname=facts.hostname,
-            lmtp=facts.service == "lmtp",
-            size_limit_octets=announced_limit(self._gate),
-            starttls=session.wire.can_start_tls and self._tls_offered,
-            auth=offered_mechanisms(self._gate),
-            rcptmax=session.parts.recipient_limits.get(facts.service),
-            expn=facts.may_relay_by is not None and may_use("EXPN"),
-            smtputf8=may_use("SMTPUTF8"),
-            chunking=may_use("CHUNKING") and not self.mends_line_ends(),  # a chunk's octets are counted as sent
-            dsn=may_use("DSN"),
-            xclient=self._listener.xclient and facts.trusted,
-            # Old programs write "MAIL FROM: bob@example.org". From peers that are known it is no sign of evil.
-            strict=not (facts.trusted or facts.may_relay_by or facts.granted),
-        )
-
-    def mends_line_ends(self) -> bool:
-        """Whether this peer is one of those whose bare LF is repaired (`content.framing`)."""
-        facts = self._gate.facts
-        settings = self._gate.parts.policy.settings_of(content_framing.CHECK)
-        assert isinstance(settings, content_framing.Settings)
-        return bool(settings.repair) and facts.network_may_relay and facts.client_ip in NetworkSet(settings.repair)
-
-    def _may_use(self) -> Callable[[str], bool]:
-        """Tells of a command or extension whether it is this peer's to use."""
-        policy, facts = self._gate.parts.policy, self._gate.facts
-        settings = policy.settings_of(command_allowed.CHECK)
-        assert isinstance(settings, command_allowed.Settings)
-        if command_allowed.CHECK.mode_for(facts.service, settings) != "enforce":
-            return lambda _: True
-        return lambda verb: command_allowed.may_use(verb, facts, settings)
+        session = self._session
+        starttls = session.wire.can_start_tls and self._tls_offered
+        return current_offer(self._gate, session.parts, self._listener, starttls=starttls)
 
     def _set_dialect(self, *, extended: bool) -> None:
         session = self._session

@@ -17,6 +17,7 @@ from gatepost.gate.dialogue import Dialogue
 from gatepost.gate.later import is_later
 from gatepost.gate.session import GateSession
 from gatepost.intake.commands import Commands
+from gatepost.intake.offering import mends_line_ends
 from gatepost.intake.pace import Pace
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.repair import LineEnds
@@ -53,7 +54,7 @@ class SmtpSession:
         self.dialogue = Dialogue()
         self.commands = Commands(self, listener)
         lmtp = wire.peer.service == "lmtp"
-        self.line_ends = LineEnds() if self.commands.mends_line_ends() else None
+        self.line_ends = LineEnds() if mends_line_ends(self.gate) else None
         self.protocol = ServerSession(lmtp=lmtp, is_tls=wire.tls is not None)
         self.dialect = self.commands.offer.dialect(extended=True)
         self.parser = Parser(self.dialect)
@@ -76,7 +77,7 @@ class SmtpSession:
     def connection_made(self) -> None:
         """Decide about the peer, then greet it."""
         self._timer = self.wire.call_later(self.parts.settings.timeout, self._check_idle)
-        self._run(self.commands.connected, self._greet)
+        self._use(self.commands.connected(), self._greet)
 
     def data_received(self, octets: bytes) -> None:
         """Take what came, answer what is complete, in one write."""
@@ -200,16 +201,16 @@ class SmtpSession:
     def _take(self, command: Command | Malformed) -> None:
         action = self.protocol.receive(command)
         if isinstance(action, Ask):
-            self._run(lambda: self.commands.answer(command), self._answer)
+            self._use(self.commands.answer(command), self._answer)
         elif isinstance(action, Take):
             if self.protocol.takes_content:
                 self.commands.begin_content()
             self.parser.expect_chunk(action.command.octets, last=action.command.last, begins=action.begins)
         elif isinstance(command, Malformed):
-            self._run(lambda: self.commands.malformed(command), self._refuse)
+            self._use(self.commands.malformed(command), self._refuse)
         elif len(action.replies) == 1 and not self.protocol.is_closed:
             reply = action.replies[0]
-            self._run(lambda: self.commands.refused(type(command).__name__.upper(), reply), self._refuse)
+            self._use(self.commands.refused(type(command).__name__.upper(), reply), self._refuse)
         else:
             self._send(action)
 
@@ -225,9 +226,8 @@ class SmtpSession:
         if self._ends and not self.protocol.is_closed:
             self.protocol.close(CLOSING)
 
-    def _run(self, work: Callable[[], Any], use: Callable[[Any], None]) -> None:
-        """`use` the result of `work`, now or when it can be had; meanwhile nothing else is taken."""
-        result = work()
+    def _use(self, result: Any, use: Callable[[Any], None]) -> None:
+        """`use` a result, now or when it can be had; meanwhile nothing else is taken."""
         if is_later(result):
             self._awaited = result
             self._task = asyncio.get_running_loop().create_task(self._wait(result, use))

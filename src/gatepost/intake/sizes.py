@@ -1,4 +1,4 @@
-"""How large a message a peer may send: what EHLO announces, and how much of a content is kept."""
+"""How large a message a peer may send: how much of a content is kept."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ from gatepost.mail.address import Path
 from gatepost.policy.checks import message_size
 
 NO_LIMIT: Final = 1 << 62  # octets; the room of the spool is the limit then
-
-
-def announced_limit(gate: GateSession) -> int:
-    """Octets that this peer may send to anybody at all; 0 where there is no limit (RFC 1870 §4)."""
-    settings = _enforced(gate)
-    return 0 if settings is None else settings.at_most(gate.facts)
 
 
 def content_limit(gate: GateSession, recipients: Iterable[Path]) -> int:

@@ -5,6 +5,7 @@ Not here: which reply is given (`policy`, `protocol.smtp`) and POP3's `+OK` and 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -43,28 +44,36 @@ class Reply(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """One line, as logs and records show it."""
-        return self._joined().replace("\n", " / ")
+        text = f"{self.code} {self.esc} {self.text}" if self.esc and self.text else self._joined()
+        text = f"{text} ({self.id})" if self.id else text
+        return text.replace("\n", " / ") if "\n" in text else text
 
     def encode(self) -> bytes:
         """The octets for the wire: every line carries the code and the enhanced code, none is over 512 octets.
 
         What is not printable ASCII leaves as `\\xNN`: nothing that a peer said can end a line here.
         """
-        text = f"{self.text} ({self.id})" if self.id else self.text
-        intro = f"{self.esc} " if self.esc else ""
-        room = MAX_REPLY_LINE_OCTETS - len(intro) - len("250-\r\n")
-        if text.isascii() and text.isprintable() and len(text) <= room and "\\" not in text:  # nearly always
-            return f"{self.code} {intro}{text}\r\n".encode("ascii")
-        lines = text.split("\n")
-        if not text.isascii() or "\\" in text or not "".join(lines).isprintable() or len(max(lines, key=len)) > room:
-            lines = [piece for line in lines for piece in _pieces(printable(line, 4096), room)]
-        last = lines.pop()
-        head = "".join([f"{self.code}-{intro}{line}\r\n" for line in lines]) if lines else ""
-        return f"{head}{self.code} {intro}{last}\r\n".encode("ascii")
+        return _encoded(self) if self.id else _encoded_once(self)
 
     def _joined(self) -> str:
-        parts = [str(self.code), self.esc, self.text, f"({self.id})" if self.id else ""]
-        return " ".join(part for part in parts if part)
+        return " ".join([part for part in (str(self.code), self.esc, self.text) if part])
+
+
+def _encoded(reply: Reply) -> bytes:
+    text = f"{reply.text} ({reply.id})" if reply.id else reply.text
+    intro = f"{reply.esc} " if reply.esc else ""
+    room = MAX_REPLY_LINE_OCTETS - len(intro) - len("250-\r\n")
+    if text.isascii() and text.isprintable() and len(text) <= room and "\\" not in text:  # nearly always
+        return f"{reply.code} {intro}{text}\r\n".encode("ascii")
+    lines = text.split("\n")
+    if not text.isascii() or "\\" in text or not "".join(lines).isprintable() or len(max(lines, key=len)) > room:
+        lines = [piece for line in lines for piece in _pieces(printable(line, 4096), room)]
+    last = lines.pop()
+    head = "".join([f"{reply.code}-{intro}{line}\r\n" for line in lines]) if lines else ""
+    return f"{head}{reply.code} {intro}{last}\r\n".encode("ascii")
+
+
+_encoded_once = lru_cache(maxsize=256)(_encoded)  # those without an ID are few, and nearly all that is said
 
 
 def _pieces(line: str, room: int) -> list[str]:

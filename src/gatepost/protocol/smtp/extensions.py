@@ -6,6 +6,8 @@ client reads in the answer of its peer (`client`).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from gatepost.mail.reply import Reply
@@ -46,7 +48,7 @@ class Offer(msgspec.Struct, frozen=True):
 
     def ehlo_reply(self) -> Reply:
         """The answer to an accepted EHLO or LHLO: one line for each keyword, always in the same order."""
-        return Reply(250, "", "\n".join([self.hostname, *self.keywords()]))
+        return _ehlo_reply(self)
 
     def keywords(self) -> list[str]:
         """The lines of the EHLO answer after the first (RFC 5321 §4.1.1.1)."""
@@ -76,13 +78,24 @@ class Offer(msgspec.Struct, frozen=True):
 
         Before any greeting, extended too: then a command out of order is answered 503, and not for its parameters.
         """
-        return Dialect(
-            lmtp=self.lmtp,
-            strict=self.strict,
-            extended=extended,
-            smtputf8=self.smtputf8,
-            dsn=self.dsn,
-            chunking=self.chunking,
-            auth=bool(self.auth),
-            xclient=self.xclient,
-        )
+        return _dialect(self, extended)
+
+
+# Most peers are offered the same.
+@lru_cache(maxsize=64)
+def _ehlo_reply(offer: Offer) -> Reply:
+    return Reply(250, "", "\n".join([offer.hostname, *offer.keywords()]))
+
+
+@lru_cache(maxsize=64)
+def _dialect(offer: Offer, extended: bool) -> Dialect:
+    return Dialect(
+        lmtp=offer.lmtp,
+        strict=offer.strict,
+        extended=extended,
+        smtputf8=offer.smtputf8,
+        dsn=offer.dsn,
+        chunking=offer.chunking,
+        auth=bool(offer.auth),
+        xclient=offer.xclient,
+    )

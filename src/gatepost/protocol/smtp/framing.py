@@ -7,6 +7,7 @@ other servers might take for an end is content, and is named in the facts of the
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -52,6 +53,7 @@ class FramingError(Malformed, frozen=True):
 Item = Line | Content | AuthResponse | EndOfData | EndOfChunk | Malformed | FramingError
 
 
+@lru_cache(maxsize=64)
 def command_line_limit(dialect: Dialect) -> int:
     """How long a command line may be, CRLF included: 512 octets and what the offered extensions add."""
     mail = (
