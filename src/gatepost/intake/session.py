@@ -158,7 +158,7 @@ class SmtpSession:
             self._send(protocol.close(SHUTTING_DOWN))
         if not left and self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
             self._write_out()
-            self._run(self._give_way, lambda _: None)
+            self._use(self._give_way(), lambda _: None)
             return
         self._flush()
 
