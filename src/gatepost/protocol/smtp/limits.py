@@ -33,8 +33,8 @@ MAX_ENVID_CHARACTERS: Final = 100  # RFC 3461 §4.4, as it stands in the command
 MAX_ORCPT_CHARACTERS: Final = 500  # RFC 3461 §4.2, as it stands in the command
 MAX_MECHANISM_CHARACTERS: Final = 20  # RFC 4422 §3.1
 
-# What a peer must achieve while it sends content. §4.5.3.2.5 lets a client stop for 3 minutes between blocks, so one that
-# lives sends many times as much; without a least an octet every few minutes would keep a connection for ever.
+# What a peer must achieve while it sends content. §4.5.3.2.5 lets a client stop for 3 minutes between blocks, so one
+# that lives sends many times as much; without a least an octet now and then would keep a connection for ever.
 CONTENT_OCTETS_A_WINDOW: Final = 1024  # ours: in the time after which a silent peer is cut off
 CONTENT_OCTETS_A_SECOND: Final = 500  # ours: on the average of a whole message, after CONTENT_GRACE
 
