@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Their tests start servers and other programs, and measure themselves by timeouts: two at a time on two cores would
 # trip each other up. They run in one worker, one after the other, while the other workers do the rest.
-FOLDERS_OF_REAL_SERVERS = {"peers", "crash", "end_to_end", "browser"}
+FOLDERS_OF_REAL_SERVERS = {"peers", "crash", "end_to_end", "browser", "overload"}
 TIMEOUT_OF_REAL_SERVERS = 120
 
 # A slow, shared machine is no defect of the code: no deadline for an example. The same examples each time in CI.

@@ -24,6 +24,8 @@ BACKLOG: Final = 4096
 IMPLICIT_TLS: Final = frozenset({"submissions", "pop3s"})
 PROXY_SECONDS: Final = 10.0  # a proxy speaks at once
 UNIX: Final = "unix:"
+UNSENT_OCTETS: Final = 128 * 1024
+"""What the kernel takes of us for a peer that does not read; by itself it takes megabytes, and we answer on and on."""
 
 
 class ListenError(Exception):
@@ -78,6 +80,7 @@ def _bind_tcp(address: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_OCTETS)  # accepted ones inherit it
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # "0.0.0.0:25" is a listener of its own
         sock.bind((host, port))

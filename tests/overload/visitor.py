@@ -1,0 +1,140 @@
+"""The honest client beside an attack, and what is measured of a server that is under one."""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.support.server import ADA, HOST, Server
+
+HONEST: Final = "127.8.0.7"
+ROOT: Final = Path(__file__).parents[2]
+NOBODY_TRUSTED: Final = "trusted = []\n"
+STANDS_SECONDS: Final = 60.0
+BODY: Final = b"From: bob@example.net\r\nTo: ada@example.org\r\nSubject: hello\r\n\r\n" + b"x" * 70 + b"\r\n"
+OPENING: Final = (b"EHLO client.example.net\r\n", b"MAIL FROM:<bob@example.net>\r\n", f"RCPT TO:<{ADA}>\r\n".encode())
+LEAST_BOUND_SECONDS: Final = 0.1
+VISITS: Final = 50
+ROUNDS: Final = 4
+
+
+class Peer:
+    """One bare SMTP connection. source: the address it comes from."""
+
+    def __init__(self, server: Server, source: str = HONEST, service: str = "mx", timeout: float = 30.0) -> None:
+        self.sock = socket.create_connection((HOST, server.port(service)), timeout, source_address=(source, 0))
+        self._rest = b""
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def reply(self) -> bytes:
+        """The next whole reply; b"" when the server has closed."""
+        while True:
+            lines = self._rest.split(b"\r\n")
+            for place, line in enumerate(lines[:-1]):
+                if line[3:4] != b"-":
+                    self._rest = b"\r\n".join(lines[place + 1 :])
+                    return b"\r\n".join(lines[: place + 1])
+            octets = self.sock.recv(65536)
+            if not octets:
+                return b""
+            self._rest += octets
+
+    def say(self, octets: bytes) -> bytes:
+        """The reply to `octets`."""
+        self.sock.sendall(octets)
+        return self.reply()
+
+    def open(self) -> None:
+        """Up to an accepted recipient."""
+        assert self.reply().startswith(b"220")
+        for line in OPENING:
+            reply = self.say(line)
+            assert reply.startswith(b"250"), reply
+
+    def data(self, content: bytes) -> bytes:
+        """The answer to a whole message."""
+        assert self.say(b"DATA\r\n").startswith(b"354")
+        return self.say(content + b".\r\n")
+
+
+def visit(server: Server, source: str = HONEST) -> float:
+    """Seconds that one message takes, from the connection to its 250."""
+    began = time.monotonic()
+    with Peer(server, source) as peer:
+        peer.open()
+        reply = peer.data(BODY)
+        assert reply.startswith(b"250"), reply
+        return time.monotonic() - began
+
+
+def p95(server: Server, source: str = HONEST) -> float:
+    """Seconds, of messages one after the other; `client.rate` lets an address send twice as many in a minute."""
+    taken = sorted(visit(server, source) for _ in range(VISITS))
+    return taken[int(len(taken) * 0.95)]
+
+
+def assert_unhurried(server: Server, unloaded: float) -> None:
+    """The bound that an honest client is promised, now. The machine is shared: the best of a few rounds counts."""
+    bound = max(4 * unloaded, LEAST_BOUND_SECONDS)
+    rounds: list[float] = []
+    for number in range(ROUNDS):
+        rounds.append(p95(server, f"127.8.{number + 1}.7"))
+        if rounds[-1] < bound:
+            return
+    shown = ", ".join(f"{taken * 1000:.1f}" for taken in rounds)
+    raise AssertionError(f"p95 {shown} ms under attack, {unloaded * 1000:.1f} ms without")
+
+
+@contextmanager
+def attack(kind: str, server: Server, number: int, service: str = "mx") -> Iterator[dict[str, int]]:
+    """An attack that stands while the block runs; afterwards the value holds what the attackers saw."""
+    raise_file_limit()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.overload.attackers", kind, str(server.port(service)), str(number)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    seen: dict[str, int] = {}
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield seen
+        told, _ = process.communicate("", STANDS_SECONDS)
+        seen.update(json.loads(told))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def raise_file_limit() -> None:
+    """As many sockets as this user may have."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def resident_octets(server: Server) -> int:
+    """Memory of its workers that is theirs alone."""
+    found = 0
+    for pid in server.workers():
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Private_Clean:", "Private_Dirty:")):
+                found += int(line.split()[1]) * 1024
+    return found
+
+
+def open_files(server: Server) -> int:
+    """Descriptors of its workers."""
+    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in server.workers())
