@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gatepost.maildrop.port import Maildrop, MaildropBusyError, MaildropError, MaildropFullError, MaildropStore
+from gatepost.mail.ids import make_id
+from gatepost.maildrop.port import Arrival, Maildrop, MaildropBusyError, MaildropError, MaildropFullError, MaildropStore
 
 ADA = "ada@example.org"
 PREFIX = b"Return-Path: <bob@example.net>\r\nDelivered-To: ada@example.org\r\n"
@@ -132,6 +133,35 @@ class MaildropSuite:
             await self.deliver(store, LARGE)
         await self.deliver(store, SMALL)
         assert len((await store.open(ADA)).messages) == 2
+
+    async def test_many_come_at_once_each_to_its_account(self, store: MaildropStore) -> None:
+        accounts = [ADA, "bob@example.org", ADA, "eve@example.org"]
+        arrivals = [
+            Arrival(account, make_id(1000, number) + "-0", PREFIX, b"%d\r\n" % number)
+            for number, account in enumerate(accounts)
+        ]
+        places = await store.deliver_all(arrivals)
+        assert all(isinstance(place, str) for place in places)
+        assert len(set(places)) == 4
+        for account, numbers in ((ADA, (0, 2)), ("bob@example.org", (1,)), ("eve@example.org", (3,))):
+            maildrop = await store.open(account)
+            assert [await content_of(maildrop, index) for index in range(len(maildrop.messages))] == [
+                PREFIX + b"%d\r\n" % number for number in numbers
+            ]
+
+    async def test_of_many_that_come_at_once_one_that_has_no_room_keeps_no_other_out(self) -> None:
+        store = self.make(2000)
+        contents = [SMALL, b"x" * 1500 + b"\r\n", b"x" * 1000 + b"\r\n", SMALL]
+        arrivals = [
+            Arrival(ADA, make_id(1000, number) + "-0", PREFIX, content) for number, content in enumerate(contents)
+        ]
+        arrivals.append(Arrival("no address", make_id(1000, 9) + "-0", PREFIX, SMALL))
+        places = await store.deliver_all(arrivals)
+        assert [type(place) for place in places[:4]] == [str, str, MaildropFullError, str]
+        assert isinstance(places[4], MaildropError)
+        maildrop = await store.open(ADA)
+        kept = [await content_of(maildrop, index) for index in range(len(maildrop.messages))]
+        assert kept == [PREFIX + contents[number] for number in (0, 1, 3)]
 
     async def test_what_is_removed_makes_room(self) -> None:
         store = self.make(2000)

@@ -10,6 +10,7 @@ from tests.delivery.parts import Post, result
 from tests.support.virtual_time import run
 
 from gatepost.accounts.model import Target
+from gatepost.delivery.local import WHOLE_OCTETS
 from gatepost.delivery.loop import ANSWER_SECONDS
 from gatepost.mail.address import Path
 from gatepost.spool.model import State
@@ -78,14 +79,37 @@ def test_what_nobody_has_yet_is_cut_off_at_once() -> None:
     run(main())
 
 
-def test_a_maildrop_is_written_to_the_end_and_the_others_are_left_for_the_next_owner() -> None:
-    """Its thread went on and delivered, and the entry was delivered again after the start."""
+def test_maildrops_that_are_being_written_are_written_to_the_end() -> None:
+    """Their thread went on and delivered, and the entry was delivered again after the start."""
 
     async def main() -> None:
         post = Post(book=BOOK)
         slow = post.maildrops.slow = asyncio.Event()
         running = asyncio.create_task(post.loop.run())
-        entry_id = await post.send("ada@example.org", "bea@example.org", "cid@example.org")
+        ids = [await post.send("ada@example.org", "bea@example.org"), await post.send("cid@example.org")]
+        await post.passes(1)
+        asyncio.get_running_loop().call_later(10 * ANSWER_SECONDS, slow.set)
+        assert await stopped(post) == pytest.approx(10 * ANSWER_SECONDS)
+        await running
+        assert set(ids) == post.spool.left.keys()
+        assert {account: len(kept) for account, kept in post.maildrops.kept.items()} == {
+            "ada@example.org": 1,
+            "bea@example.org": 1,
+            "cid@example.org": 1,
+        }
+
+    run(main())
+
+
+def test_maildrops_whose_turn_had_not_come_are_left_for_the_next_owner() -> None:
+
+    async def main() -> None:
+        post = Post(book=BOOK)
+        slow = post.maildrops.slow = asyncio.Event()
+        running = asyncio.create_task(post.loop.run())
+        large = b"x" * 998 + b"\r\n"
+        to = ("ada@example.org", "bea@example.org", "cid@example.org")
+        entry_id = await post.send(*to, body=large * (WHOLE_OCTETS // 1000 + 1))
         await post.passes(1)
         asyncio.get_running_loop().call_later(10 * ANSWER_SECONDS, slow.set)
         assert await stopped(post) == pytest.approx(10 * ANSWER_SECONDS)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from errno import ENOSPC
+from errno import EIO, ENOSPC
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,19 @@ from tests.conformance.maildrop import ADA, LARGE, PREFIX, SMALL, MaildropSuite,
 from tests.support.memory_maildrops import MemoryMaildrops
 from tests.support.system_clock import SystemClock
 
-from gatepost.maildrop.port import MaildropBusyError, MaildropError, MaildropFullError, MaildropStore
+from gatepost.mail.ids import make_id
+from gatepost.maildrop.port import Arrival, MaildropBusyError, MaildropError, MaildropFullError, MaildropStore
 from gatepost.store.maildir import folders
-from gatepost.store.maildir.names import account_folder, age_of, base_of, size_field, uid_of, unique_name
+from gatepost.store.maildir.names import (
+    MAX_UID_CHARACTERS,
+    account_folder,
+    age_of,
+    base_of,
+    delivery_name,
+    size_field,
+    uid_of,
+    unique_name,
+)
 from gatepost.store.maildir.store import MaildirStore
 
 
@@ -137,6 +147,17 @@ def test_names_sort_by_the_time_they_tell() -> None:
     assert age_of("no time") == age_of("9" * 300 + ".x") == 0
 
 
+def test_the_name_of_a_delivery_is_the_same_at_each_try_and_sorts_with_others() -> None:
+    entry = make_id(10_001, 5)
+    name = delivery_name(f"{entry}-12", "mx.example.org")
+    assert name == delivery_name(f"{entry}-12", "mx.example.org") != delivery_name(f"{entry}-1", "mx.example.org")
+    assert name is not None
+    made = [unique_name(10.0005, 7, 1, "mx"), name, unique_name(10.0015, 7, 1, "mx")]
+    assert sorted(sorted(made), key=age_of) == made
+    assert len(name) <= MAX_UID_CHARACTERS
+    assert [delivery_name(odd, "mx") for odd in (entry, f"{entry}-", f"{entry}-x", "../x-1", "")] == [None] * 5
+
+
 def test_a_host_name_cannot_spoil_a_file_name() -> None:
     assert "/" not in unique_name(1.0, 1, 1, "a/b:c,d")
     assert ":" not in unique_name(1.0, 1, 1, "a/b:c,d")
@@ -173,6 +194,68 @@ async def test_file_and_folders_are_synced_before_delivery_returns(
     assert [Path(name).parent.name for name in synced[-2:]] == ["tmp", maildir.name]  # the file, then new itself
     assert {str(maildir), str(maildir.parent), str(maildir.parent.parent)} <= set(synced)
     assert synced[-1] == str(path.parent)
+
+
+def arrivals(count: int, account: str = ADA) -> list[Arrival]:
+    return [Arrival(account, f"{make_id(1000, number)}-0", PREFIX, b"%d\r\n" % number) for number in range(count)]
+
+
+async def test_of_many_at_once_each_file_is_synced_before_it_is_seen_and_each_folder_once(
+    store: MaildirStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for account in (ADA, "bob@example.org"):
+        (await store.open(account)).close()
+    synced, real = [], os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        if synced[-1].name != "new":
+            assert names(synced[-1].parents[1])[0].startswith("tmp/")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    places = await store.deliver_all(arrivals(20) + arrivals(3, "bob@example.org"))
+    assert [path.parent.name for path in synced[:23]] == ["tmp"] * 23
+    assert synced[23:] == [store.maildir(account) / "new" for account in (ADA, "bob@example.org")]
+    assert [store.maildir(ADA).parents[1] / str(place) for place in places[:20]] == sorted(
+        (store.maildir(ADA) / "new").iterdir()
+    )
+    assert not list((store.maildir(ADA) / "tmp").iterdir())
+
+
+async def test_what_was_delivered_before_a_crash_is_not_delivered_again(tmp_path: Path) -> None:
+    """The server died between the Maildir and the spool, and each of its users got the last messages twice."""
+    first, second = make_store(tmp_path), make_store(tmp_path)
+    before = await first.deliver_all(arrivals(3))
+    again = await second.deliver_all(arrivals(4))
+    assert again[:3] == before
+    assert len(names(first.maildir(ADA))) == 4
+    large = f"{make_id(1000, 77)}-1"
+    place = await first.deliver(ADA, large, PREFIX, pieces(LARGE))
+    assert await second.deliver(ADA, large, PREFIX, pieces(LARGE)) == place
+    assert await first.used(ADA) == sum(path.stat().st_size for path in (first.maildir(ADA) / "new").iterdir())
+    for store in (first, second):
+        store.close()
+
+
+async def test_a_folder_that_cannot_be_synced_fails_those_that_came_into_it_and_no_others(
+    store: MaildirStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for account in (ADA, "bob@example.org"):
+        (await store.open(account)).close()
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if os.readlink(f"/proc/self/fd/{handle}") == str(store.maildir(ADA) / "new"):
+            raise OSError(EIO, "Input/output error")
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        ended = await store.deliver_all(arrivals(2) + arrivals(1, "bob@example.org"))
+    assert [type(one) for one in ended] == [MaildropError, MaildropError, str]
+    assert [type(one) for one in await store.deliver_all(arrivals(2))] == [str, str]
+    assert len(names(store.maildir(ADA))) == 2
 
 
 async def test_a_delivery_whose_content_breaks_off_leaves_nothing(store: MaildirStore) -> None:

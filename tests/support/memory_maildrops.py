@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
-from gatepost.maildrop.port import MaildropBusyError, MaildropError, MaildropFullError, Message
+from gatepost.maildrop.port import Arrival, MaildropBusyError, MaildropError, MaildropFullError, Message
 
 
 class MemoryMaildrops:
@@ -29,12 +29,25 @@ class MemoryMaildrops:
             self.kept.setdefault(account.lower(), {})[f"uid-{self._number}"] = content
 
     async def deliver(self, account: str, delivery_id: str, prefix: bytes, content: AsyncIterator[bytes]) -> str:
+        if not account.partition("@")[2]:
+            raise MaildropError(f"{account!r} has no maildrop")
         octets = prefix + b"".join([piece async for piece in content])
         if self.slow is None:
             return await self._write(account, octets)
         writing = asyncio.create_task(self._write(account, octets, self.slow))
         self._writing.add(writing)
         return await asyncio.shield(writing)
+
+    async def deliver_all(self, arrivals: Sequence[Arrival]) -> list[str | MaildropError]:
+        ended: list[str | MaildropError] = []
+        for arrival in arrivals:
+            try:
+                ended.append(
+                    await self.deliver(arrival.account, arrival.delivery_id, arrival.prefix, whole(arrival.content))
+                )
+            except MaildropError as error:
+                ended.append(error)
+        return ended
 
     async def _write(self, account: str, octets: bytes, slow: asyncio.Event | None = None) -> str:
         if slow is not None:
@@ -57,6 +70,10 @@ class MemoryMaildrops:
 
     async def used(self, account: str) -> int:
         return sum(len(octets) for octets in self.kept.get(account.lower(), {}).values())
+
+
+async def whole(octets: bytes) -> AsyncIterator[bytes]:
+    yield octets
 
 
 class MemoryDrop:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
 
-from gatepost.delivery.outcome import Attempt
+from gatepost.delivery.outcome import Ended
 
 
 class Reach(Enum):
@@ -24,15 +24,14 @@ class Course:
     """One attempt, or several in a row, of one task. Past its point of no return it is not cut off: what was delivered
     and not settled would be delivered again.
 
-    is_cut: it should end; nothing further is begun. so_far: the attempt as far as recipients have their outcome, None
-    where none has.
+    is_cut: it should end; nothing further is begun. so_far: the attempts as far as recipients have their outcome.
     """
 
     __slots__ = ("_reach", "_task", "is_cut", "so_far")
 
     def __init__(self, task: asyncio.Task[None] | None = None) -> None:
         self.is_cut = False
-        self.so_far: Callable[[], Attempt | None] = _nothing
+        self.so_far: Callable[[], list[Ended]] = _nothing
         self._task = task
         self._reach = Reach.OPEN
 
@@ -66,5 +65,6 @@ class Course:
             self._task.cancel()
 
 
-def _nothing() -> None:
+def _nothing() -> list[Ended]:
     """No recipient has its outcome."""
+    return []

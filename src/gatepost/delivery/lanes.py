@@ -18,6 +18,7 @@ FIRST_REST: Final = 60.0  # seconds that a destination is left alone when it can
 LONGEST_REST: Final = 1800.0  # RFC 5321 §4.5.4.1: and not to hammer on a host that does not answer
 FIRST_POSTPONED: Final = 5.0  # seconds
 LONGEST_POSTPONED: Final = 60.0
+MAX_TOGETHER_OCTETS: Final = 4 * 1024 * 1024  # of entries that are in memory for one attempt
 ROUTE_KEPT: Final = 120.0  # seconds; DNS answers are cached by the resolver, this saves ordering them each time
 
 
@@ -26,17 +27,18 @@ class Lane:
 
     window: attempts that may run at once. It grows with each success up to `most`, or, for as long as a route is kept,
     up to what the peer was seen to take; it is one for a destination that was just unreachable: one attempt finds out
-    for all.
+    for all. together: entries that one attempt takes, where they gain by it.
     """
 
     __slots__ = (
         *("_ceiling", "_down_until", "_failures", "_postponed", "_route_until", "key", "most", "queue"),
-        *("route", "running", "used", "why", "window"),
+        *("route", "running", "together", "used", "why", "window"),
     )  # fmt: skip
 
-    def __init__(self, key: str, most: int, first: int = FIRST_WINDOW) -> None:
+    def __init__(self, key: str, most: int, first: int = FIRST_WINDOW, together: int = 1) -> None:
         self.key = key
         self.most = most
+        self.together = together
         self.window = min(first, most)
         self.queue: deque[Entry] = deque()
         self.running = 0
@@ -53,6 +55,15 @@ class Lane:
     def may_start(self) -> bool:
         """Whether another attempt may begin now."""
         return bool(self.queue) and self.running < self.window
+
+    def take(self) -> list[Entry]:
+        """The next entries for one attempt; as many as fit into its octets, at least one."""
+        queue = self.queue
+        taken = [queue.popleft()]
+        octets = taken[0].octets
+        while len(taken) < self.together and queue and (octets := octets + queue[0].octets) <= MAX_TOGETHER_OCTETS:
+            taken.append(queue.popleft())
+        return taken
 
     def is_down(self, now: float) -> bool:
         """Whether the destination is left alone: its entries are deferred untried."""

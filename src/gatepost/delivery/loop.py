@@ -14,7 +14,7 @@ import structlog
 from gatepost.delivery.course import Course
 from gatepost.delivery.lanes import Lane
 from gatepost.delivery.local import LocalDelivery
-from gatepost.delivery.outcome import Attempt, Outcome
+from gatepost.delivery.outcome import Attempt, Ended, Outcome, broken_inside
 from gatepost.delivery.pool import Pool
 from gatepost.delivery.remote import Crowded, RemoteDelivery
 from gatepost.delivery.settings import DeliverySettings
@@ -36,6 +36,7 @@ MAX_SLEEP: Final = 3600.0  # a clock that was set back must not delay mail for l
 # Beyond the drain, for next hops that have the whole message and have not answered yet: nearly all do within a second,
 # and whoever stops a server does not wait the ten minutes of RFC 5321 §4.5.3.2.6.
 ANSWER_SECONDS: Final = 5.0
+LOCAL_TOGETHER: Final = 32  # entries whose maildrop copies share syncs and a settlement
 LANES_KEPT: Final = 1000  # lanes without work are forgotten above this
 
 log = structlog.get_logger("gatepost.delivery")
@@ -198,8 +199,11 @@ class DeliveryLoop:
         if lane is None:
             if len(self._lanes) >= self._lanes_limit:
                 self._forget_lanes()
-            most = self._settings.local if key == LOCAL else self._settings.per_destination
-            lane = self._lanes[key] = Lane(key, most, most) if key == LOCAL else Lane(key, most)
+            if key == LOCAL:
+                lane = Lane(key, self._settings.local, self._settings.local, together=LOCAL_TOGETHER)
+            else:
+                lane = Lane(key, self._settings.per_destination)
+            self._lanes[key] = lane
         return lane
 
     def _forget_lanes(self) -> None:
@@ -210,7 +214,7 @@ class DeliveryLoop:
 
     def _start(self, lane: Lane) -> None:
         """As many workers as the lane and the whole allow; each goes on until the lane has nothing for it."""
-        waiting = 0 if self._is_stopping else len(lane.queue)
+        waiting = 0 if self._is_stopping else -(-len(lane.queue) // lane.together)
         while waiting > 0 and lane.running < lane.window:
             if len(self._workers) >= self._settings.total:
                 self._has_starved = True
@@ -236,19 +240,18 @@ class DeliveryLoop:
         course = self._workers[worker]
         try:
             while lane.queue and lane.running <= lane.window and not self._is_stopping:
-                entry = lane.queue.popleft()
+                entries = lane.take()
                 course.begins()
                 try:
-                    attempt = await self._attempt(lane, entry, course)
+                    ended = await self._attempts(lane, entries, course)
                 except Crowded:
-                    lane.queue.appendleft(entry)
+                    lane.queue.extendleft(reversed(entries))
                     lane.crowded()
                     return
                 except asyncio.CancelledError:
-                    if (known := course.so_far()) is not None:
-                        self._settler.put(entry, known)
+                    self._settler.put(course.so_far())
                     raise
-                self._settler.put(entry, attempt)
+                self._settler.put(ended)
                 if lane.running < lane.window and lane.queue:
                     self._start(lane)
         finally:
@@ -256,26 +259,43 @@ class DeliveryLoop:
             if lane.queue:
                 asyncio.get_running_loop().call_soon(self._start, lane)
 
-    async def _attempt(self, lane: Lane, entry: Entry, course: Course) -> Attempt:
-        """One attempt, whatever happens in it; raises Crowded and CancelledError only."""
-        given_up = tuple(recipient for recipient in entry.recipients if is_at_end(recipient.attempts))
-        if given_up:
-            rest = tuple(recipient for recipient in entry.recipients if recipient not in given_up)
-            gone = give_up(given_up)
-            if not rest:
-                return gone
-            attempt = await self._attempt(lane, msgspec.structs.replace(entry, recipients=rest), course)
-            return msgspec.structs.replace(attempt, outcomes=gone.outcomes + attempt.outcomes)
-        try:
-            if lane.key == LOCAL:
-                return await self._local.attempt(entry, course)
-            return await self._remote.attempt(lane, entry, course)
-        except Crowded:
-            raise
-        except Exception as error:  # a defect of ours: this message waits, all others go on
-            log.exception("an attempt failed inside", entry=entry.id, destination=lane.key)
-            reply = Reply(451, "4.3.0", f"internal error: {type(error).__name__}")
-            return Attempt(tuple(Outcome(recipient, "deferred", reply) for recipient in entry.recipients))
+    async def _attempts(self, lane: Lane, entries: list[Entry], course: Course) -> list[Ended]:
+        """One attempt for each of `entries`, whatever happens in it; raises Crowded and CancelledError only."""
+        gone: dict[str, Attempt] = {}
+        for at, entry in enumerate(entries):
+            given_up = tuple([recipient for recipient in entry.recipients if is_at_end(recipient.attempts)])
+            if given_up:
+                gone[entry.id] = give_up(given_up)
+                rest = tuple(recipient for recipient in entry.recipients if recipient not in given_up)
+                entries[at] = msgspec.structs.replace(entry, recipients=rest)
+        ended = await self._tried([entry for entry in entries if entry.recipients], lane, course)
+        if not gone:
+            return ended
+        by_id = {entry.id: attempt for entry, attempt in ended}
+        return [(entry, _joined(gone.get(entry.id), by_id.get(entry.id))) for entry in entries]
+
+    async def _tried(self, entries: list[Entry], lane: Lane, course: Course) -> list[Ended]:
+        if lane.key == LOCAL:
+            return await self._local.attempt_all(entries, course) if entries else []
+        ended = []
+        for entry in entries:
+            try:
+                attempt = await self._remote.attempt(lane, entry, course)
+            except Crowded:
+                raise
+            except Exception as error:  # a defect of ours: this message waits, all others go on
+                attempt = Attempt(tuple(broken_inside(entry, recipient, error) for recipient in entry.recipients))
+            ended.append((entry, attempt))
+        return ended
+
+
+def _joined(gone: Attempt | None, attempt: Attempt | None) -> Attempt:
+    """Both in one; there is at least one of them."""
+    if gone is None or attempt is None:
+        joined = gone or attempt
+        assert joined is not None
+        return joined
+    return msgspec.structs.replace(attempt, outcomes=gone.outcomes + attempt.outcomes)
 
 
 def give_up(recipients: tuple[EntryRecipient, ...]) -> Attempt:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+import structlog
 
 from gatepost.mail.reply import Reply
-from gatepost.spool.model import EntryRecipient, NewEntry
+from gatepost.spool.model import Entry, EntryRecipient, NewEntry
 from gatepost.spool.port import Content
+
+log = structlog.get_logger("gatepost.delivery")
 
 Verdict = Literal["delivered", "deferred", "failed", "held", "postponed"]
 Success = Literal["", "delivered", "relayed", "expanded"]
@@ -46,3 +49,13 @@ class Attempt(msgspec.Struct, frozen=True):
     took_ms: int = 0
     new: tuple[tuple[NewEntry, Content], ...] = ()
     details: dict[str, Any] = {}
+
+
+Ended = tuple[Entry, Attempt]
+"""An attempt that has come to its end, and the entry that it was for."""
+
+
+def broken_inside(entry: Entry, recipient: EntryRecipient, error: Exception) -> Outcome:
+    """What becomes of a recipient for whom we have a defect: the message waits, all others go on."""
+    log.error("an attempt failed inside", entry=entry.id, destination=recipient.destination, exc_info=error)
+    return Outcome(recipient, "deferred", Reply(451, "4.3.0", f"internal error: {type(error).__name__}"))

@@ -16,7 +16,7 @@ from gatepost.delivery.lanes import Lane
 from gatepost.delivery.mx import Candidates, NoRoute, arrange
 from gatepost.delivery.next_hop import Job, NextHop
 from gatepost.delivery.outbound import OpenFailed, RecipientResult
-from gatepost.delivery.outcome import Attempt, Outcome, Verdict
+from gatepost.delivery.outcome import Attempt, Ended, Outcome, Verdict
 from gatepost.delivery.pool import NoRoom, Pool, Session
 from gatepost.delivery.routing import Router
 from gatepost.mail.reply import Reply
@@ -172,13 +172,13 @@ class _Run:
         elif self.waiting:
             reply = Reply(451, "4.4.1", "no next hop could be reached")
             self._settle([Outcome(recipient, "deferred", reply) for recipient in self.waiting])
-        took_ms = round((self._clock.monotonic() - self._began) * 1000)
-        return Attempt(tuple(self.settled), took_ms, (), self.details)
+        return self._settled()
 
-    def so_far(self) -> Attempt | None:
-        """Those that are settled; None where none is. The others are as if they had never been tried."""
-        if not self.settled:
-            return None
+    def so_far(self) -> list[Ended]:
+        """Those that are settled. The others are as if they had never been tried."""
+        return [(self.entry, self._settled())] if self.settled else []
+
+    def _settled(self) -> Attempt:
         took_ms = round((self._clock.monotonic() - self._began) * 1000)
         return Attempt(tuple(self.settled), took_ms, (), self.details)
 

@@ -80,7 +80,8 @@ class DeliverySettings(msgspec.Struct, frozen=True):
     wildcard addresses replaced by those of the interfaces. source: local addresses to send from. private: next hops
     found by MX may be loopback or private. routes, relay_to: by domain (A-labels, lower case). per_destination,
     per_address, total: connections at once to one destination, to one address, and in all. per_connection: messages
-    before a connection is closed. idle: seconds that an unused one is kept. local: final deliveries at once.
+    before a connection is closed. idle: seconds that an unused one is kept. local: final deliveries at once, each
+    of as many messages as wait.
     paused: nothing is attempted; what is accepted waits in the spool.
     full_dsn_octets: up to this size RET=FULL returns the whole message. smtp_port: where MX hosts listen.
     """
@@ -99,7 +100,7 @@ class DeliverySettings(msgspec.Struct, frozen=True):
     total: int = 1000
     per_connection: int = 200
     idle: float = 5.0
-    local: int = 16
+    local: int = 4
     full_dsn_octets: int = 256 * 1024
     smtp_port: int = 25
     paused: bool = False

@@ -7,7 +7,7 @@ the attempts themselves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from gatepost.accounts.port import AccountsError
 from gatepost.audit.event import Recorder, RecordError
 from gatepost.delivery.ending import Ending, end, without_entries, without_notice
 from gatepost.delivery.notices import Notices
-from gatepost.delivery.outcome import Attempt
+from gatepost.delivery.outcome import Attempt, Ended
 from gatepost.delivery.record import aside_event, attempt_event, made_event
 from gatepost.delivery.schedule import Schedule
 from gatepost.ports.clock import Clock
@@ -66,14 +66,14 @@ class Settler:
         self._recorder = recorder
         self._clock = clock
         self._schedule = schedule
-        self._waiting: list[tuple[Entry, Attempt]] = []
+        self._waiting: list[Ended] = []
         self._wake = asyncio.Event()
         self._is_finishing = False
         self._next_aside_alert = 0.0
 
-    def put(self, entry: Entry, attempt: Attempt) -> None:
-        """The attempt has ended; it is settled soon, and what was new in it is kept in the same commit."""
-        self._waiting.append((entry, attempt))
+    def put(self, ended: Iterable[Ended]) -> None:
+        """These attempts have ended; they are settled soon, and what was new in them is kept in the same commit."""
+        self._waiting += ended
         self._wake.set()
 
     def finish(self) -> None:
@@ -93,7 +93,7 @@ class Settler:
             await self._settle(batch)
             self.on_settled(len(batch))
 
-    async def _settle(self, batch: list[tuple[Entry, Attempt]]) -> None:
+    async def _settle(self, batch: list[Ended]) -> None:
         """Tried until it works: what is not settled would be delivered again."""
         items = [await self._item(entry, attempt) for entry, attempt in batch]
         try:

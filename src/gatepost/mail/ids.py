@@ -26,7 +26,12 @@ def id_time(event_id: str) -> datetime:
     """When `event_id` was made, UTC, to the millisecond. Raises ValueError for what is no ID."""
     if not is_id(event_id):
         raise ValueError(f"{event_id!r} is not an ID: {ID_CHARACTERS} characters of {_ALPHABET} are expected")
+    return datetime.fromtimestamp(id_unix_ms(event_id) / 1000, UTC)
+
+
+def id_unix_ms(event_id: str) -> int:
+    """When `event_id`, which has the shape of an ID, was made: milliseconds since 1970."""
     unix_ms = 0
     for character in event_id[:10]:
         unix_ms = unix_ms << 5 | _ALPHABET.index(character)
-    return datetime.fromtimestamp(unix_ms / 1000, UTC)
+    return unix_ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,6 +18,15 @@ class MaildropFullError(MaildropError):
 
 class MaildropBusyError(MaildropError):
     """Another POP3 session has it (RFC 1939 §4, RFC 2449 §8.1.1 IN-USE)."""
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """A message at hand as a whole, for one account; the fields are those of `MaildropStore.deliver`."""
+
+    account: str
+    delivery_id: str
+    prefix: bytes
+    content: bytes
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -55,8 +64,13 @@ class MaildropStore(Protocol):
     async def deliver(self, account: str, delivery_id: str, prefix: bytes, content: AsyncIterator[bytes]) -> str:
         """Keep a message for `account` (its address), durably: file and folder are synced when it returns its
         place, for the record. prefix: Return-Path and Delivered-To, CRLF. delivery_id: entry ID and recipient
-        number; a second call with the same one (after a crash) may put a second copy, never half of one.
+        number, "ID-NUMBER"; a second call with the same one (after a crash) may put a second copy, never half of one.
         Raises MaildropFullError, MaildropError."""
+        ...
+
+    async def deliver_all(self, arrivals: Sequence[Arrival]) -> list[str | MaildropError]:
+        """The same for many, which share what can be shared: for each in order its place, or the error that it alone
+        met. All that have a place are durable when it returns."""
         ...
 
     async def open(self, account: str) -> Maildrop:

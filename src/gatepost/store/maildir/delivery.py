@@ -9,21 +9,20 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from gatepost.maildrop.port import MaildropFullError
 from gatepost.ports.faults import Faults, no_fault
-from gatepost.store.disk import sync_folder
-from gatepost.store.maildir import usage
 from gatepost.store.maildir.line_ends import ToFile
 from gatepost.store.maildir.names import with_sizes
 
 
 class Delivery:
-    """Writes one message. A Delivery that ends in an error leaves nothing behind.
+    """Writes one message: `write`, `finish`, `sync`, `show`, then `discard` in any case.
 
-    room: given the octets wanted, how many are free; None for any number. A delivery may be discarded by another
-    thread than the one that writes: that waits, since a closed file's number may at once be another file's.
+    name: of its file in `tmp`. shown: in `new`, without the sizes; where a message of that name and size is there
+    already, an earlier try to deliver this one got so far, and it is left as it is. room: given the octets wanted, how
+    many are free; None for any number. A delivery may be discarded by another thread than the one that writes: that
+    waits, since a closed file's number may at once be another file's.
     """
 
     __slots__ = (
@@ -37,12 +36,16 @@ class Delivery:
         "_name",
         "_octets",
         "_room",
+        "_shown",
     )
 
-    def __init__(self, maildir: Path, name: str, room: Callable[[int], int] | None, faults: Faults = no_fault) -> None:
+    def __init__(
+        self, maildir: str, name: str, shown: str, room: Callable[[int], int] | None, faults: Faults = no_fault
+    ) -> None:
         self._lock = threading.Lock()
         self._maildir = maildir
-        self._name = name
+        self._name = f"{maildir}/tmp/{name}"  # noqa: S108  # the Maildir's own
+        self._shown = shown
         self._room = room
         self._faults = faults
         self._free = 0
@@ -50,48 +53,54 @@ class Delivery:
         self._octets = 0
         self._line_ends = 0
         # O_EXCL: a name that exists already would be another message.
-        self._file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        self._file = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
     @property
-    def _temporary(self) -> Path:
-        return self._maildir / "tmp" / self._name
+    def octets(self) -> int:
+        """Of the file so far."""
+        return self._octets
 
     def write(self, piece: bytes) -> None:
         """Append `piece` (CRLF line ends). Raises MaildropFullError, OSError."""
         with self._lock:
             self._append(self._converter.convert(piece))
 
-    def commit(self) -> str:
-        """Make it visible, durably; the name of its file in `new`. Raises MaildropFullError, OSError."""
+    def finish(self) -> None:
+        """No more `write`. Raises MaildropFullError, OSError."""
         with self._lock:
-            self._append(self._converter.finish())
+            if rest := self._converter.finish():
+                self._append(rest)
+
+    def sync(self) -> None:
+        """What was written is on stable storage. Raises OSError."""
+        with self._lock:
             self._faults("maildir.sync")
             os.fsync(self._file)
             os.close(self._file)
             self._file = -1
-        name = with_sizes(self._name, self._octets, self._octets + self._line_ends)
-        final = self._maildir / "new" / name
+
+    def show(self) -> tuple[str, bool]:
+        """Make it visible; the name of its file in `new`, and whether it is new there. Durable once that folder is
+        synced. Raises OSError."""
+        name = with_sizes(self._shown, self._octets, self._octets + self._line_ends)
+        final = f"{self._maildir}/new/{name}"
         self._faults("maildir.link")
         try:
-            os.link(self._temporary, final)  # never replaces a message, as rename would
+            os.link(self._name, final)  # never replaces a message, as rename would
+        except FileExistsError:
+            return name, False
         except PermissionError:  # a file system without hard links
-            self._temporary.rename(final)
-        self._faults("maildir.folder")
-        sync_folder(final.parent)
-        self._faults("maildir.tidy")
-        with contextlib.suppress(OSError):  # it is delivered; what follows is tidiness
-            self._temporary.unlink(missing_ok=True)
-            usage.note(self._maildir, self._octets, 1)
-        return name
+            os.rename(self._name, final)
+        return name, True
 
     def discard(self) -> None:
-        """Undo everything."""
+        """Nothing stays in `tmp`."""
         with self._lock:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
         with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            os.unlink(self._name)
 
     def _append(self, octets: bytes) -> None:
         self._octets += len(octets)

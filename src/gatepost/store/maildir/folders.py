@@ -23,9 +23,14 @@ def told_as_maildrop_error(maildir: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (ENOSPC, EDQUOT):
-            raise MaildropFullError(f"{doing} {maildir}: {error.strerror}; free some disk space") from error
-        raise MaildropError(f"{doing} {maildir}: {error}; check the folder, its owner and its disk") from error
+        raise maildrop_error(error, maildir, doing) from error
+
+
+def maildrop_error(error: OSError, maildir: Path, doing: str) -> MaildropError:
+    """The same as a value. doing: "delivering to"."""
+    if error.errno in (ENOSPC, EDQUOT):
+        return MaildropFullError(f"{doing} {maildir}: {error.strerror}; free some disk space")
+    return MaildropError(f"{doing} {maildir}: {error}; check the folder, its owner and its disk")
 
 
 def make(root: Path, maildir: Path) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import re
 from typing import Final, Literal
 
+from gatepost.mail.ids import id_unix_ms, is_id
 from gatepost.maildrop.port import MaildropError
 
 MAX_UID_CHARACTERS: Final = 70  # RFC 1939 §7
@@ -49,8 +50,21 @@ def unique_name(unix: float, process: int, number: int, host: str) -> str:
     The Maildir convention: no slash and no colon; the comma belongs to the size fields.
     """
     seconds, micros = divmod(round(unix * 1_000_000), 1_000_000)
-    host = host.replace("/", r"\057").replace(":", r"\072").replace(",", r"\054")
-    return f"{seconds}.M{micros:06d}P{process}Q{number}.{host[:100]}"
+    return f"{seconds}.M{micros:06d}P{process}Q{number}.{_host(host)}"
+
+
+def delivery_name(delivery_id: str, host: str) -> str | None:
+    """The name that a message has in the maildrop, the same at each try to deliver it, so that a second one meets the
+    first; by the time at which its entry was made. None for what is not "ID-NUMBER"."""
+    entry_id, _, number = delivery_id.partition("-")
+    if not (is_id(entry_id) and number.isascii() and number.isdigit()):
+        return None
+    seconds, ms = divmod(id_unix_ms(entry_id), 1000)
+    return f"{seconds}.M{ms:03d}000I{entry_id}R{number}.{_host(host)}"
+
+
+def _host(host: str) -> str:
+    return host.replace("/", r"\057").replace(":", r"\072").replace(",", r"\054")[:100]
 
 
 def with_sizes(name: str, on_disk: int, on_wire: int) -> str:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from gatepost.maildrop.port import MaildropError
+from gatepost.maildrop.port import Arrival, MaildropError
 from gatepost.ports.clock import Clock
 from gatepost.ports.faults import Faults, no_fault
-from gatepost.store.maildir import folders, usage
+from gatepost.store.maildir import batch, folders, usage
+from gatepost.store.maildir.batch import Coming
 from gatepost.store.maildir.delivery import Delivery
 from gatepost.store.maildir.maildrop import LockedMaildir, MaildirDrop
-from gatepost.store.maildir.names import account_folder, unique_name
+from gatepost.store.maildir.names import account_folder, delivery_name, unique_name
 
 THREADS: Final = 8  # syncs wait for the disk, not for a core: 8 threads made twice the files a second that one did
 _IN_ONE_HOP_OCTETS: Final = 1 << 18  # a shorter message is written by one call in a thread; a hop costs 75 us
@@ -60,13 +62,32 @@ class MaildirStore:
     async def deliver(self, account: str, delivery_id: str, prefix: bytes, content: AsyncIterator[bytes]) -> str:
         """See the port. The place is the path of the file below the store's folder.
 
-        Each call makes a file of its own name, so delivery_id is not needed to keep two copies apart.
+        The name comes from delivery_id: a second call puts no second copy while the first one lies in `new`.
         """
         maildir = self.maildir(account)
         quota = await self._quota_of(account)
         with folders.told_as_maildrop_error(maildir, "delivering to"):
-            name = await self._write(maildir, quota, prefix, content)
-        return str((maildir / "new" / name).relative_to(self._folder))
+            return await self._write(maildir, quota, delivery_id, prefix, content)
+
+    async def deliver_all(self, arrivals: Sequence[Arrival]) -> list[str | MaildropError]:
+        """See the port: one hop to a thread for all."""
+        coming: list[Coming | MaildropError] = []
+        ahead: Counter[Path] = Counter()
+        for arrival in arrivals:
+            try:
+                maildir = self.maildir(arrival.account)
+                quota = await self._quota_of(arrival.account)
+                begin = self._beginning(maildir, quota, arrival.delivery_id, ahead)
+            except MaildropError as error:
+                coming.append(error)
+            else:
+                coming.append(Coming(maildir, begin, arrival.prefix + arrival.content, ahead))
+        whole = [one for one in coming if isinstance(one, Coming)]
+        try:
+            await self._run(batch.deliver, whole, self._faults)
+        except MaildropError as error:
+            return [error] * len(arrivals)
+        return [self._place(one) if isinstance(one, Coming) else one for one in coming]
 
     async def open(self, account: str) -> MaildirDrop:
         """See the port. A maildrop that does not exist yet is made, empty."""
@@ -91,8 +112,12 @@ class MaildirStore:
         """Returns when what runs in the threads has ended."""
         self._threads.shutdown()
 
-    async def _write(self, maildir: Path, quota: int | None, prefix: bytes, content: AsyncIterator[bytes]) -> str:
+    async def _write(
+        self, maildir: Path, quota: int | None, delivery_id: str, prefix: bytes, content: AsyncIterator[bytes]
+    ) -> str:
         waiting, octets = [prefix], len(prefix)
+        ahead: Counter[Path] = Counter()
+        begin = self._beginning(maildir, quota, delivery_id, ahead)
         delivery: Delivery | None = None
         try:
             async for piece in content:
@@ -101,30 +126,42 @@ class MaildirStore:
                 if octets < _IN_ONE_HOP_OCTETS:
                     continue
                 if delivery is None:
-                    delivery = await self._acquire(lambda: self._begin(maildir, quota), Delivery.discard)
+                    delivery = await self._acquire(begin, Delivery.discard)
                 await self._run(delivery.write, b"".join(waiting))
                 waiting, octets = [], 0
-            return await self._run(self._finish, delivery, maildir, quota, b"".join(waiting))
+            begun = delivery
+            last = Coming(maildir, begin if begun is None else lambda: begun, b"".join(waiting), ahead)
+            await self._run(batch.deliver, [last], self._faults)
         except BaseException:
             if delivery is not None:
                 await asyncio.shield(self._run(delivery.discard))
             raise
+        place = self._place(last)
+        if isinstance(place, MaildropError):
+            raise place
+        return place
 
-    def _begin(self, maildir: Path, quota: int | None) -> Delivery:
-        folders.make(self._folder, maildir)
-        room = None if quota is None else lambda wanted: quota - self._used(maildir, quota, wanted)
+    def _beginning(
+        self, maildir: Path, quota: int | None, delivery_id: str, ahead: Counter[Path]
+    ) -> Callable[[], Delivery]:
+        """What begins the delivery, in a thread. ahead: of the same batch."""
+
+        def room_left(wanted: int) -> int:
+            assert quota is not None
+            return quota - ahead[maildir] - self._used(maildir, quota, wanted + ahead[maildir])
+
+        room = None if quota is None else room_left
         name = unique_name(self._clock.unix(), os.getpid(), next(_numbers), self._host)
-        return Delivery(maildir, name, room, self._faults)
+        shown = delivery_name(delivery_id, self._host) or name
 
-    def _finish(self, delivery: Delivery | None, maildir: Path, quota: int | None, rest: bytes) -> str:
-        if delivery is None:
-            delivery = self._begin(maildir, quota)
-        try:
-            delivery.write(rest)
-            return delivery.commit()
-        except BaseException:
-            delivery.discard()
-            raise
+        def begin() -> Delivery:
+            folders.make(self._folder, maildir)
+            return Delivery(str(maildir), name, shown, room, self._faults)
+
+        return begin
+
+    def _place(self, coming: Coming) -> str | MaildropError:
+        return coming.error or f"{'/'.join(coming.maildir.parts[-2:])}/new/{coming.name}"
 
     def _used(self, maildir: Path, quota: int | None, wanted: int = 1) -> int:
         return usage.used_octets(maildir, quota, self._clock.unix(), wanted) if maildir.is_dir() else 0
