@@ -37,6 +37,28 @@ def test_a_ban_holds_at_once_at_every_worker_and_after_a_restart_until_it_is_lif
         assert {event["details"]["what"] for event in server.events("ban")} == {"laid", "lifted"}
 
 
+def test_a_ban_ends_the_sessions_that_are_there_at_every_worker(tmp_path: Path) -> None:
+    def peer(service: str, source: str) -> socket.socket:
+        sock = socket.create_connection((HOST, server.port(service)), 10.0, source_address=(source, 0))
+        sock.recv(512)
+        return sock
+
+    with Server(tmp_path, ("mx", "pop3"), top=NOBODY_TRUSTED, workers=2) as server:
+        smtp = [peer("mx", "127.0.0.5") for _ in range(ROUNDS)]
+        pop3 = [peer("pop3", "127.0.0.5") for _ in range(ROUNDS)]
+        neighbour = peer("mx", "127.0.0.6")
+        server.command("ban", "add", "127.0.0.5", "--why", "test")
+        for sock, beginning in [*((one, b"421 4.7.0 ") for one in smtp), *((one, b"-ERR ") for one in pop3)]:
+            with sock:
+                assert sock.makefile("rb").read().startswith(beginning)  # it says nothing, and is told all the same
+        with neighbour:
+            neighbour.sendall(b"NOOP\r\n")
+            assert neighbour.recv(512).startswith(b"250 ")
+        ended = [event for event in server.events("smtp.session") if event["client"]["ip"] == "127.0.0.5"]
+        assert {event["worker"] for event in ended} == {0, 1}
+        assert all(event["verdicts"][-1]["check"] == "client.banned" for event in ended)
+
+
 def test_the_rate_of_connections_is_exact_over_workers_and_outlives_a_restart(tmp_path: Path) -> None:
     config = '[policy."client.rate"]\nper_address = "15/1h"\nper_prefix = "10000/1h"\n'
     with Server(tmp_path, ("mx",), top=NOBODY_TRUSTED, config=config, workers=2) as server:

@@ -274,6 +274,7 @@ class Desk:
             access=self.door.access,
             gateways=self.door.gateways,
             floods=self.door.floods,
+            present=self.door.expelling.present,
             grants=self.grants,
             resolver=self.resolver,
             is_routed=lambda domain: domain == routed,

@@ -145,6 +145,7 @@ class Assembly:
             access=self.door.access,
             gateways=self.door.gateways,
             floods=self.door.floods,
+            present=self.door.expelling.present,
             grants=grants,
             room=MaildropRoom(self.maildrops, self.clock),
             release_held=self._release_held,

@@ -18,12 +18,14 @@ from gatepost.mail.network import Network, NetworkSet, holder_of, parse_ip
 from gatepost.mail.network_text import parse_network
 from gatepost.policy.facts import Ban
 from gatepost.ports.clock import Clock, Ids
-from gatepost.standing.port import Charge, Note, Noted, Rate, StandingStore
+from gatepost.standing.port import Charge, Note, Noted, Operation, Rate, StandingStore
 
 TABLE: Final = "ban"
 GOOD: Final = "good"
 VERSION: Final = Noted("ban:version")
 """To be asked for in the tally of a connection: its answer goes to `Bans.find`."""
+LAID: Final = Noted("ban:laid")
+"""Changes with every ban that is laid: whoever sees another answer than before has sessions to look at."""
 KEPT_SECONDS: Final = 100 * 365 * 86400.0  # the version outlives every ban
 ADMIN_SECONDS: Final = 86400.0  # for how long an administrator's address cannot be banned
 SHORTEST: Final = {4: 8, 6: 16}  # a ban on more than that would shut out a part of the Internet
@@ -97,10 +99,14 @@ class Bans:
             return True
         await self._standing.remember(TABLE, network, _encode(ban), ban.until)
         parsed = parse_network(network)
-        if parsed.prefixlen not in self._lengths[parsed.version]:
+        version = self._ids.new().encode()
+        notes: list[Operation] = [Note(LAID.key, version, now + KEPT_SECONDS)]
+        is_new_length = parsed.prefixlen not in self._lengths[parsed.version]
+        if is_new_length:
             # Whoever sees another version looks at the table, which holds this ban already.
-            version = self._ids.new().encode()
-            await _had(self._standing.tally([Note(VERSION.key, version, now + KEPT_SECONDS)], now))
+            notes.append(Note(VERSION.key, version, now + KEPT_SECONDS))
+        await _had(self._standing.tally(notes, now))
+        if is_new_length:
             self._look(version, now)
         self._record("laid", network, {"reason": reason, "until": ban.until, "event": event_id, "by": by})
         return True

@@ -9,6 +9,7 @@ from contextlib import suppress
 from gatepost.audit.event import Recorder
 from gatepost.gate.access import AccessTables
 from gatepost.gate.bans import Bans
+from gatepost.gate.expelling import Expelling
 from gatepost.gate.flood import Floods
 from gatepost.gate.gateway import Gateways
 from gatepost.mail.network import NetworkSet
@@ -43,13 +44,16 @@ class Door:
         self.bans = Bans(standing, recorder, clock, ids, trusted)
         self.gateways = Gateways(standing, clock, lambda problem: report("gateway", problem))
         self.floods = Floods(recorder, clock, ids)
-        self._watching: asyncio.Task[None] | None = None
+        self.expelling = Expelling(policy, self.bans, standing, clock)
+        self._watching: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Returns when the tables are read; no connection may be accepted before. Raises AccessError."""
         await self.access.load()
+        loop = asyncio.get_running_loop()
+        self._watching.append(loop.create_task(self.expelling.watch()))
         if self.access.has_files:
-            self._watching = asyncio.get_running_loop().create_task(self.access.watch())
+            self._watching.append(loop.create_task(self.access.watch()))
 
     async def keep(self) -> None:
         """What is due every few seconds. Raises StandingError."""
@@ -59,7 +63,7 @@ class Door:
     async def close(self) -> None:
         """What is still counted goes on the record."""
         self.floods.close()
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._watching
+                await task

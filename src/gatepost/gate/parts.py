@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from gatepost.accounts.authentication import Authenticator
 from gatepost.accounts.directory import Directory
@@ -22,6 +22,9 @@ from gatepost.ports.clock import Clock, Ids
 from gatepost.ports.resolver import Resolver
 from gatepost.seal.work import SealWork
 from gatepost.standing.port import StandingStore
+
+if TYPE_CHECKING:
+    from gatepost.gate.session import GateSession
 
 
 class BanLayer(Protocol):
@@ -45,6 +48,7 @@ class GateParts:
     resolver: None where domains are not looked up. is_routed: whether a person, not the DNS, says where mail for a
     domain of others goes. probes, callouts: None where no other host is asked.
     seal_work: looks into messages for encryption, and seals; None where nobody has to.
+    present: the sessions that are there, of which a ban may end some.
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
 
@@ -63,6 +67,7 @@ class GateParts:
     access: AccessTables | None = None
     gateways: Gateways | None = None
     floods: Floods | None = None
+    present: set[GateSession] = field(default_factory=set)
     grants: Grants | None = None
     room: MaildropRoom | None = None
     release_held: Callable[[str, str], Awaitable[list[str]]] | None = None

@@ -6,7 +6,7 @@ Not here: what a command does once it is allowed (`intake`, `pickup`), and how s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -25,6 +25,7 @@ from gatepost.gate.later import had, is_later, then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.mail.address import Path
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
+from gatepost.mail.reply import Reply
 from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
@@ -49,6 +50,7 @@ class GateSession:
     can be none. resolved: the forward-path that was looked up last, and what it is here.
     content: of the message that is being decided, None before all of it has come.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
+    expel: ends the session with a reply, as soon as what is under way is answered; None while there is no connection.
     """
 
     __slots__ = (
@@ -60,6 +62,7 @@ class GateSession:
         "attempt",
         "content",
         "evaluated",
+        "expel",
         "facts",
         "failures",
         "granted",
@@ -85,6 +88,7 @@ class GateSession:
         self.granted: Granted | None = None
         self.only_asks = False
         self.content: Content | None = None
+        self.expel: Callable[[Reply], None] | None = None
         self.resolved: tuple[Path, Resolution] | None = None
         self._counted: tuple[str, ...] = ()
         self._is_named_by_proxy = False
@@ -159,6 +163,11 @@ class GateSession:
             self.tls = msgspec.structs.replace(self.tls, certificate=None)  # nobody's; it has been told
 
     # --- decisions -----------------------------------------------------------------------------------------------
+
+    def came(self, expel: Callable[[Reply], None]) -> None:
+        """The connection stands: a ban that is laid from now on ends it."""
+        self.expel = expel
+        self.parts.present.add(self)
 
     def connect(self) -> Decided | Awaitable[Decided]:
         """Whether this peer may start a session."""
@@ -249,6 +258,8 @@ class GateSession:
 
     def end(self) -> None:
         """The connection is over."""
+        self.expel = None
+        self.parts.present.discard(self)
         if self._counted:
             # The counts of a process end with it, and a failure was told when it was first met.
             with suppress(StandingError):

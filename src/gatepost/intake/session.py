@@ -67,6 +67,7 @@ class SmtpSession:
         self._is_going_down = False
         self._is_over = False
         self._ends = False
+        self._expelled: Reply | None = None  # what the peer is sent away with
         self._ends_because = ""  # why we close the connection, where the last reply does not tell
         self._pace: Pace | None = None  # of the content that is coming
         self._was_auth = False
@@ -76,6 +77,7 @@ class SmtpSession:
 
     def connection_made(self) -> None:
         """Decide about the peer, then greet it."""
+        self.gate.came(self.expel)
         self._timer = self.wire.call_later(self.parts.settings.timeout, self._check_idle)
         self._use(self.commands.connected(), self._greet)
 
@@ -95,7 +97,7 @@ class SmtpSession:
         self.protocol.tls_started()
         self.gate.tls_started(tls)
         self.commands.forget_greeting()
-        if self.parser.read_ahead:
+        if self.parser.read_ahead or self._expelled is not None:
             self._pump()
 
     def peer_finished(self) -> None:
@@ -129,6 +131,12 @@ class SmtpSession:
         if self._task is None and not self.protocol.in_transaction and not self._is_over:
             self._end(SHUTTING_DOWN)
 
+    def expel(self, reply: Reply) -> None:
+        """`reply` ends the session, whatever it is about, once what is under way is answered."""
+        self._expelled = reply
+        if self._task is None and not self._is_over:
+            self._pump()
+
     # --- the pump ------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
@@ -136,6 +144,8 @@ class SmtpSession:
         them others have theirs."""
         parser, protocol = self.parser, self.protocol
         left = TURN
+        if self._expelled is not None and not protocol.is_closed and protocol.state is not State.STARTTLS:
+            self._send(protocol.close(self._expelled))
         try:
             while left and self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
                 item = parser.next()

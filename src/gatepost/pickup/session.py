@@ -18,6 +18,7 @@ from gatepost.audit.event import RecordError
 from gatepost.gate.dialogue import Dialogue
 from gatepost.gate.later import is_later
 from gatepost.gate.session import Decided, GateSession
+from gatepost.mail.reply import Reply as SmtpReply
 from gatepost.pickup.commands import Commands
 from gatepost.pickup.parts import PickupParts
 from gatepost.ports.wire import Timer, Wire
@@ -61,6 +62,7 @@ class Pop3Session:
         self._began = self._heard_at = parts.gate.clock.monotonic()
         self._mistakes = 0
         self._ends_because = ""  # why we close the connection, where no reply tells
+        self._expelled: SmtpReply | None = None  # what the peer is sent away with
         self._lost: str | None = None  # why it is over, None while it stands
         self._is_paused = self._is_going_down = self._peer_finished = False
 
@@ -68,6 +70,7 @@ class Pop3Session:
 
     def connection_made(self) -> None:
         """Decide about the peer, then greet it."""
+        self.gate.came(self.expel)
         self._timer = self.wire.call_later(self.parts.settings.timeout, self._check_idle)
         decided = self.gate.connect()
         if is_later(decided):
@@ -96,6 +99,8 @@ class Pop3Session:
             self.run(partial(self._offer_later, recognised))
         else:
             self.protocol.offer = self.commands.logins.offer()
+            if self._expelled is not None:
+                self._pump()
 
     async def _offer_later(self, recognised: Awaitable[object]) -> None:
         await recognised
@@ -129,10 +134,20 @@ class Pop3Session:
             self.protocol.close()
             self._flush()
 
+    def expel(self, reply: SmtpReply) -> None:
+        """`reply` ends the session once what is under way is answered; nothing is removed."""
+        self._expelled = reply
+        if self._task is None and self._lost is None:
+            self._pump()
+
     # --- the pump ------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Take commands until one must be waited for, then write all replies at once (RFC 2449 §6.6)."""
+        if self._expelled is not None and not self.protocol.is_over and self.protocol.state is not State.STLS:
+            self._mistakes = 0  # it is none
+            self._say(from_smtp(self._expelled))
+            self.protocol.close()
         try:
             while self._task is None and not self.protocol.is_over and self.protocol.state is not State.STLS:
                 item = self.parser.next()
