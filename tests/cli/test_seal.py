@@ -20,7 +20,10 @@ BOB, ADA = "bob@example.net", "ada@example.org"
 
 @pytest.fixture
 def keys(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of keys: Ada's private one, Bob's public one."""
+    """A folder of keys: Ada's private one, Bob's public one; a configuration that has nobody asked for others."""
+    with (folder / "gatepost.toml").open("a") as file:
+        file.write('[seal]\ndiscovery = ["pinned", "imported"]\n')
+    monkeypatch.setenv("GATEPOST_CONFIG", str(folder / "gatepost.toml"))
     place = folder / "keys"
     (place / "private").mkdir(parents=True)
     (place / "bob.pgp").write_bytes(scene.pgp(BOB).key.material)

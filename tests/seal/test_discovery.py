@@ -109,7 +109,7 @@ def test_the_places_of_an_address_are_those_of_the_standards() -> None:
     )
     assert joe.direct_url == f"https://example.org{path}/hu/iy9q119eutrkn8s1mk4r39qejnbu3n5q?l=Joe.Doe"
     hugh = "c93f1e400f26708f98cb19d936620da35eec8f72e57f9eec01c1afd6"
-    assert KeyPlaces("hugh@example.com").openpgpkey == f"{hugh}._openpgpkey.example.com"
+    assert KeyPlaces("Hugh@Example.com").openpgpkey == f"{hugh}._openpgpkey.example.com"
     assert KeyPlaces("hugh@example.com").smimea == f"{hugh}._smimecert.example.com"
     assert KeyPlaces('"a b"@example.org').direct_url.endswith("?l=a%20b")
 

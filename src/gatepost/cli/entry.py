@@ -32,6 +32,7 @@ NOUNS: Final = {
     "ban": "ban",
     "audit": "audit",
     "policy": "policy",
+    "key": "key",
     "seal": "seal",
     "open": "open",
     "sendmail": "sendmail",

@@ -30,13 +30,16 @@ def seal(
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Do not sign.")] = False,
     show_subject: Annotated[bool, typer.Option("--show-subject", help="Leave the subject readable outside.")] = False,
     cbc: Annotated[bool, typer.Option("--cbc", help="S/MIME for old programs: AES-CBC; needs a signature.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Look no key up; take those that are kept.")] = False,
     into: Annotated[
         Path | None, typer.Option("--into", metavar="FOLDER", help="Write each message to a file of its own there.")
     ] = None,
 ) -> None:
     """Encrypt the message on standard input, for TO or else for whom its To, Cc and Bcc name. It is signed with the
     private key that carries the address in From, where there is one."""
-    found = sealed(sys.stdin.buffer.read(), recipients, key, private, passphrase_file, unsigned, show_subject, cbc)
+    found = sealed(
+        sys.stdin.buffer.read(), recipients, key, private, passphrase_file, unsigned, show_subject, cbc, offline
+    )
     if into is not None:
         _write(found, into)
         return
@@ -59,6 +62,7 @@ def sealed(
     unsigned: bool = False,
     show_subject: bool = False,
     cbc: bool = False,
+    offline: bool = False,
 ) -> tuple[SealedMessage, ...]:
     """The message for each set of recipients. Raises CommandError; then nothing is sealed for anybody."""
     from gatepost.cli import sealing_keys
@@ -68,7 +72,7 @@ def sealed(
     addresses = list(dict.fromkeys(recipients or _addresses(message, b"to", b"cc", b"bcc")))
     if not addresses:
         raise CommandError("there are no recipients; name them, or in To, Cc or Bcc of the message", USAGE)
-    found = sealing_keys.recipient_keys(addresses, keys)
+    found = sealing_keys.recipient_keys(addresses, keys, asks=not offline)
     signers = []
     if not unsigned:
         authors = _addresses(message, b"from")

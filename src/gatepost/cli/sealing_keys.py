@@ -1,4 +1,5 @@
-"""Keys of the person who seals and opens: files in a folder of theirs, or named on the command line.
+"""Keys of the person who seals and opens: files in a folder of theirs, or named on the command line, or in the store of
+keys that lies in that folder (`key_home`).
 
 The folder is $GATEPOST_KEYS, or `gatepost/keys` in the person's configuration. Public keys lie in it, private ones in
 `private` below it. Private keys never leave the machine, and passphrases are read from a file or from a terminal.
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from gatepost.cli import output
 from gatepost.cli.errors import USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -54,14 +56,34 @@ def public_files(named: Sequence[Path] | None) -> list[tuple[Path, bytes]]:
     return [(path, _read(path)) for path in (*(named or ()), *_in(folder()))]
 
 
-def recipient_keys(recipients: Iterable[str], named: Sequence[Path] | None) -> dict[str, RecipientKey]:
-    """A key for each of `recipients`. Raises CommandError, which says for all of them what is missing and why."""
+def read_public(path: Path) -> tuple[bytes, ...]:
+    """Each public key in a file. Raises CommandError."""
+    from gatepost.seal.keys import split_keys
+
+    try:
+        return split_keys(_read(path))
+    except ValueError as error:
+        raise CommandError(f"{path}: this is no public key: {error}") from None
+
+
+class KeysUnknown(CommandError):
+    """Whether somebody has a key could not be found out; later it may."""
+
+
+def recipient_keys(
+    recipients: Iterable[str], named: Sequence[Path] | None, *, asks: bool = True
+) -> dict[str, RecipientKey]:
+    """A key for each of `recipients`: of the files that are named, of those in the folder, else kept or looked up.
+
+    asks: False to look nothing up. Raises CommandError, which says for all of them what is missing and why; KeysUnknown
+    where another try may help.
+    """
     from gatepost.seal.keys import check_key
     from gatepost.seal.model import Refused
 
     files = public_files(named)
     found: dict[str, RecipientKey] = {}
-    faults: list[str] = []
+    missing: dict[str, list[str]] = {}
     for recipient in recipients:
         reasons = []
         for path, octets in files:
@@ -72,9 +94,35 @@ def recipient_keys(recipients: Iterable[str], named: Sequence[Path] | None) -> d
             if key.code not in ("no_address", "malformed", "secret"):
                 reasons.append(f"{path}: {key.reason}")
         else:
-            faults += reasons or [f"there is no key for {recipient}; put it into {folder()}, or name its file (--key)"]
+            missing[recipient] = reasons
+    if missing:
+        found |= _discovered(missing, asks)
+    return found
+
+
+def _discovered(missing: dict[str, list[str]], asks: bool) -> dict[str, RecipientKey]:
+    """Keys that are in no file. missing: by address, what is wrong with those that are."""
+    from gatepost.cli.key_home import own_keys
+    from gatepost.seal.discovery import KINDS, KeyFound, KeyUnknown
+
+    found: dict[str, RecipientKey] = {}
+    faults: list[str] = []
+    is_unknown = False
+    with own_keys() as home:
+        for recipient, reasons in missing.items():
+            outcome = home.find(recipient, KINDS, asks=asks)
+            if isinstance(outcome, KeyFound):
+                found[recipient] = outcome.key
+                for warning in outcome.warnings:
+                    output.note(f"warning: {warning}")
+                continue
+            is_unknown = is_unknown or isinstance(outcome, KeyUnknown)
+            what = "it could not be found out whether there is a" if isinstance(outcome, KeyUnknown) else "there is no"
+            advice = f'put it into {folder()}, or name its file (--key); "gatepost key import FILE" keeps it'
+            faults.append(f"{what} key for {recipient}; {advice}")
+            faults += [f"  {reason}" for reason in (*reasons, *outcome.reasons)]
     if faults:
-        raise CommandError("\n".join(["nothing was sealed:", *faults]))
+        raise (KeysUnknown if is_unknown else CommandError)("\n".join(["nothing was sealed:", *faults]))
     return found
 
 
@@ -119,10 +167,36 @@ def known_keys(named: Sequence[Path] | None, authorities: Sequence[Path] | None)
         KnownKey(kind=kind_of(octets), material=octets, trusted_because=f"you keep it in {path}")
         for path, octets in public_files(named)
     ]
+    known += _kept()
     for path in authorities or ():
         because = f"the authority in {path} says so"
         known.append(KnownKey(kind="smime", material=_read(path), is_anchor=True, trusted_because=because))
     return known
+
+
+def _kept() -> list[KnownKey]:
+    """Those of the person's own store. Who is believed: somebody said so, or their domain does."""
+    from gatepost.cli.key_home import own_keys
+    from gatepost.seal.model import KnownKey
+    from gatepost.store.sqlite.keys import FILE_NAME
+
+    if not (folder() / FILE_NAME).exists():
+        return []
+    because: dict[str, str] = {
+        "pinned": "you said that it is right", "imported": "you imported it",
+        "wkd": "the key directory of its domain shows it", "openpgpkey": "the DNS of its domain shows it",
+        "smimea": "the DNS of its domain shows it",
+    }  # fmt: skip
+    with own_keys() as home:
+        rows = home.do(lambda store: store.list())
+    return [
+        KnownKey(
+            kind=each.key.kind, material=each.key.material, source=each.key.source,
+            trusted_because=because.get(each.key.source, "") if each.state == "used" else "",
+        )
+        for each in rows
+        if each.state != "withdrawn"
+    ]  # fmt: skip
 
 
 def _in(place: Path) -> list[Path]:

@@ -124,6 +124,7 @@ def _sealed(message: Message, recipients: list[str]) -> list[tuple[list[str], by
     nothing is sent, neither in clear nor to the others."""
     from gatepost.cli.errors import CommandError
     from gatepost.cli.seal import sealed
+    from gatepost.cli.sealing_keys import KeysUnknown
     from gatepost.seal.detect import is_sealed
 
     octets = message.octets()
@@ -131,6 +132,8 @@ def _sealed(message: Message, recipients: list[str]) -> list[tuple[list[str], by
         return [(recipients, octets)]
     try:
         return [(list(each.recipients), each.octets) for each in sealed(octets, recipients)]
+    except KeysUnknown as error:
+        raise SendmailError(str(error), TEMPORARY) from None
     except CommandError as error:
         raise SendmailError(str(error), NOT_PERMITTED) from None
 

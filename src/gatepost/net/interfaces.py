@@ -16,11 +16,11 @@ IPV6_TABLE: Final = Path("/proc/net/if_inet6")
 EVERY: Final = frozenset({"0.0.0.0", "::"})
 
 
-def own_endpoints(listeners: Iterable[Listener], services: frozenset[str]) -> frozenset[tuple[str, int]]:
-    """(address, port) of the listeners of `services`; a wildcard stands for every address of its family."""
+def own_endpoints(listeners: Iterable[Listener], services: frozenset[str] | None = None) -> frozenset[tuple[str, int]]:
+    """(address, port) of the listeners of `services`, or of all; a wildcard stands for every address of its family."""
     found: set[tuple[str, int]] = set()
     for listener in listeners:
-        if listener.service not in services or listener.address.startswith(UNIX):
+        if (services is not None and listener.service not in services) or listener.address.startswith(UNIX):
             continue
         host, port = host_and_port(listener.address)
         if host in EVERY:

@@ -79,10 +79,13 @@ class Discovery:
         self._settings = settings
         self._published = published
 
-    async def find(self, address: str, kinds: Sequence[Kind] = KINDS, *, refresh: bool = False) -> KeyOutcome:
+    async def find(
+        self, address: str, kinds: Sequence[Kind] = KINDS, *, refresh: bool = False, asks: bool = True
+    ) -> KeyOutcome:
         """The key of `address` by the first method that has one.
 
         kinds: those that will do. refresh: what was looked up before, with or without success, is looked up anew.
+        asks: False to look at what is kept only.
         """
         key = address_key(address)
         try:
@@ -92,10 +95,13 @@ class Discovery:
         search = _Search(key, places, tuple(kinds), self._clock.now(), await self._store.find(key), refresh)
         if self._published is not None and (own := await self._own(search, self._published)) is not None:
             return KeyFound(own)
+        is_asked = asks and set(KINDS) <= set(kinds) and any(each in LOOKED_UP for each in self._settings.discovery)
         absence = None if refresh else await self._store.absence(key, search.now)
         for method in self._settings.discovery:
-            found = search.kept(method)
-            if found is None and method in LOOKED_UP and LOOKED_UP[method] in kinds and absence is None:
+            # What one look-up found stands for all of them: the places before it were asked then, and had nothing.
+            ways = [each for each in self._settings.discovery if each in LOOKED_UP] if method in LOOKED_UP else [method]
+            found = next(filter(None, map(search.kept, ways)), None)
+            if found is None and asks and absence is None and LOOKED_UP.get(method) in kinds:
                 found = await self._looked_up(method, search)
             if found is not None:
                 return KeyFound(found, search.warnings(found))
@@ -105,7 +111,7 @@ class Discovery:
         if absence is not None:
             return NoKey(key, absence.reasons, absence.codes)
         reasons = tuple(search.reasons) or (f"no place that is asked has a key for {key}",)
-        if set(KINDS) <= set(kinds) and any(method in LOOKED_UP for method in self._settings.discovery):
+        if is_asked:
             until = search.now + timedelta(seconds=self._settings.cache_absence)
             await self._store.put_absence(Absence(key, until, reasons, search.codes))
         return NoKey(key, reasons, search.codes)

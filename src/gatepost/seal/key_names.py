@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Final
+from unicodedata import normalize
 from urllib.parse import quote
 
 from gatepost.mail.address import parse_mailbox
@@ -52,8 +53,7 @@ class KeyPlaces:
 def wkd_hash(local_part: str) -> str:
     """The 32 characters under which a key directory keeps the keys of `local_part`: its ASCII letters lower-cased,
     hashed with SHA-1, which names here and protects nothing, in z-base-32."""
-    lowered = "".join(char.lower() if char.isascii() else char for char in local_part)
-    return z_base_32(hashlib.sha1(lowered.encode(), usedforsecurity=False).digest())
+    return z_base_32(hashlib.sha1(_lowered(local_part).encode(), usedforsecurity=False).digest())
 
 
 def z_base_32(octets: bytes) -> str:
@@ -63,4 +63,10 @@ def z_base_32(octets: bytes) -> str:
 
 
 def _dns_hash(local_part: str) -> str:
-    return hashlib.sha256(local_part.encode()).digest()[:_HASH_OCTETS].hex()
+    """RFC 7929 §3, but lower-cased as well, as GnuPG does when it publishes and when it looks up: addresses are kept
+    without their letter case, and one look-up has to stand for all spellings."""
+    return hashlib.sha256(_lowered(normalize("NFC", local_part)).encode()).digest()[:_HASH_OCTETS].hex()
+
+
+def _lowered(local_part: str) -> str:
+    return "".join(char.lower() if char.isascii() else char for char in local_part)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from gatepost.seal import openpgp_keys
 from gatepost.seal.cms import names
 from gatepost.seal.cms.names import address_key
 from gatepost.seal.model import Kind, RecipientKey, Refused
 from gatepost.seal.openpgp_keys import check_openpgp
 from gatepost.seal.openpgp_library import OpenPgpError
-from gatepost.seal.smime_keys import check_certificate, load_certificate
+from gatepost.seal.smime_keys import check_certificate, load_certificate, load_certificates
 
 MAX_KEY_OCTETS = 1024 * 1024  # keys with the signatures of thousands have been used to choke programs
 
@@ -38,6 +40,19 @@ def check_key(material: bytes, address: str, now: datetime) -> RecipientKey | Re
     if kind_of(material) == "smime":
         return check_certificate(material, key, now)
     return check_openpgp(material, key, now)
+
+
+def split_keys(material: bytes) -> tuple[bytes, ...]:
+    """Each key in a file, binary: certificates in PEM or one in DER, or OpenPGP. Raises ValueError that says why there
+    is none, also where a private key is among them."""
+    if b"-----BEGIN CERTIFICATE" in material or kind_of(material) == "smime":
+        if b"PRIVATE KEY-----" in material:
+            raise ValueError("it holds a private key; take the certificate alone")
+        return tuple(each.public_bytes(Encoding.DER) for each in load_certificates(material))
+    try:
+        return openpgp_keys.split(material)
+    except OpenPgpError as error:
+        raise ValueError(str(error)) from None
 
 
 def fingerprint_of(material: bytes) -> str:

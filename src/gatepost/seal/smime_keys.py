@@ -36,10 +36,15 @@ class PrivateKeyFile(msgspec.Struct, frozen=True):
 
 def load_certificate(material: bytes) -> x509.Certificate:
     """The first certificate in `material`, PEM or DER. Raises ValueError."""
+    return load_certificates(material)[0]
+
+
+def load_certificates(material: bytes) -> list[x509.Certificate]:
+    """The certificates in `material`, several in PEM or one in DER. Raises ValueError."""
     try:
         if b"-----BEGIN" in material:
-            return x509.load_pem_x509_certificates(material)[0]
-        return x509.load_der_x509_certificate(material)
+            return x509.load_pem_x509_certificates(material)
+        return [x509.load_der_x509_certificate(material)]
     except UnsupportedAlgorithm as error:
         raise ValueError(str(error)) from error
 
