@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from gatepost.store.disk import write_private
+from gatepost.store.disk import sync_folder, write_private
 
 VERSION: Final = 1
 VERSION_FILE: Final = "version"
@@ -135,6 +135,7 @@ def make_root(root: Path) -> None:
     with contextlib.suppress(FileExistsError):
         root.mkdir(parents=True)
         root.chmod(0o711)  # whatever the umask says: others pass through to the socket for local mail
+        sync_folder(root.parent)
 
 
 def prepare(
@@ -166,6 +167,7 @@ def prepare(
         for path, mode in ((folder.run, 0o711), (folder.tls, 0o700), (folder.audit, 0o700), (folder.standing, 0o700)):
             _make(path, mode)
         _make(folder.maildrops, 0o700)
+        sync_folder(root)  # or a power cut takes a folder away with all that was synced inside it
     except OSError as error:
         raise DataError(_not_ours(root, error)) from error
     return folder

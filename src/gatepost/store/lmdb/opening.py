@@ -14,6 +14,7 @@ from typing import Final
 import lmdb
 
 from gatepost.standing.port import StandingError
+from gatepost.store.disk import sync_folder
 from gatepost.store.lmdb.holders import Holder, held
 from gatepost.store.lmdb.probe import SLOT_READERS, fault
 
@@ -49,6 +50,7 @@ def open_files(
                     _prepare(folder, boot, report)
                 counters = _open(folder / COUNTERS, map_octets, sync=False)
                 facts = _open(folder / FACTS, map_octets, sync=True)
+                sync_folder(folder)  # LMDB syncs what is in the file, and not that there is one
             except BaseException:
                 holder.release()
                 raise
