@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.mail.header import section_end, walk
+from gatepost.mail.header import MAX_FIELDS, section_end, walk
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,10 @@ def test_no_octets_raise_and_fields_lie_inside(octets: bytes) -> None:
         walked.value(field)
         at = field.end
     assert walked.without(b"no-such-field") == octets
+
+
+def test_a_flood_of_fields_is_not_walked_to_its_end_and_each_defect_is_named_once() -> None:
+    walked = walk(b"no field\r\n" * 50 + b"a:\r\n" * (MAX_FIELDS + 5) + b"Bcc: b@example.org\r\n\r\n")
+    assert len(walked.fields) == MAX_FIELDS
+    assert walked.defects == ("a line without a field name", f"more than {MAX_FIELDS} fields")
+    assert walk(b"a:\r\n" * MAX_FIELDS + b"\r\n").defects == ()

@@ -21,10 +21,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import uvloop
+from tests.overload.bombs import BOMBS
 
 HOST: Final = "127.0.0.1"
 ONE_ADDRESS: Final = "127.9.0.5"
 GREETING: Final = b"EHLO client.example.net\r\n"
+ENVELOPE: Final = (GREETING, b"MAIL FROM:<bob@example.net>\r\n", b"RCPT TO:<ada@example.org>\r\n", b"DATA\r\n")
 PATIENCE_SECONDS: Final = 2.0
 AT_ONCE: Final = 200  # connections being opened
 PAUSE_SECONDS: Final = 1.0  # before a peer that was sent away comes again
@@ -205,8 +207,35 @@ async def guess(attack: Attack) -> None:
     await asyncio.gather(*(one(number) for number in range(attack.number)))
 
 
+async def bombs(attack: Attack) -> None:
+    """Messages that are made to cost, one after the other."""
+    loop = asyncio.get_running_loop()
+
+    async def one(number: int) -> None:
+        for turn in range(1_000_000):
+            pieces, _ = list(BOMBS.values())[(number + turn) % len(BOMBS)]
+            try:
+                sock = await attack.connect(network(number * 200 + turn % 200))
+                try:
+                    for line in ENVELOPE:
+                        await attack.heard(sock)
+                        await loop.sock_sendall(sock, line)
+                    await attack.heard(sock)
+                    for piece in (*pieces, b".\r\n"):
+                        await loop.sock_sendall(sock, piece)
+                    await attack.heard(sock)
+                    attack.seen["bombs"] += 1
+                finally:
+                    sock.close()
+            except OSError:
+                attack.seen["cut off"] += 1
+            attack.stands.set()
+
+    await asyncio.gather(*(one(number) for number in range(attack.number)))
+
+
 KINDS: Final[dict[str, Callable[[Attack], Coroutine[Any, Any, None]]]] = {
-    "crowd": crowd, "trickle": trickle, "deaf": deaf, "burst": burst, "flood": flood, "guess": guess,
+    "crowd": crowd, "trickle": trickle, "deaf": deaf, "burst": burst, "flood": flood, "guess": guess, "bombs": bombs,
 }  # fmt: skip
 
 

@@ -14,6 +14,8 @@ SINGLETONS: Final = frozenset(
 )
 """Fields that may stand once (RFC 5322 §3.6), lower case."""
 
+MAX_FIELDS: Final = 10_000  # ours: far more than `content.headers` lets pass; whoever walks more holds others up
+_NAMELESS: Final = "a line without a field name"
 _NAME_OCTETS: Final = bytes(octet for octet in range(33, 127) if octet != ord(":"))
 
 
@@ -28,8 +30,8 @@ class Field(msgspec.Struct, frozen=True):
 class HeaderSection(msgspec.Struct, frozen=True):
     """A header section, walked.
 
-    octets: the whole section with the blank line that ends it. fields: in order. defects: "line without a field
-    name", "blank line missing": what readers may understand differently.
+    octets: the whole section with the blank line that ends it. fields: in order. defects: "a line without a field
+    name", "it begins with a continuation line": what readers may understand differently.
     """
 
     octets: bytes
@@ -68,7 +70,10 @@ def section_end(octets: bytes, searched: int = 0) -> int:
 
 
 def walk(section: bytes) -> HeaderSection:
-    """The fields of `section`, which ends with its blank line (or lacks it: a message without a body)."""
+    """The fields of `section`, which ends with its blank line (or lacks it: a message without a body).
+
+    Those behind the first MAX_FIELDS are not looked at, which is a defect. Each defect is named once.
+    """
     fields: list[Field] = []
     defects: list[str] = []
     end = len(section)
@@ -84,9 +89,13 @@ def walk(section: bytes) -> HeaderSection:
         if section[at] not in b" \t":
             if name:
                 fields.append(Field(name, name_at, at))
+                name = b""
+            if len(fields) >= MAX_FIELDS:
+                defects.append(f"more than {MAX_FIELDS} fields")
+                break
             name, name_at = _field_name(section, at, next_at), at
-            if not name:
-                defects.append("a line without a field name")
+            if not name and _NAMELESS not in defects:
+                defects.append(_NAMELESS)
         elif not name and not defects:
             defects.append("it begins with a continuation line")
         at = next_at
