@@ -45,6 +45,8 @@ from gatepost.policy.facts import (
     ListStanding,
     Pending,
     Room,
+    SealNeed,
+    SealPlan,
     Stage,
     Unavailable,
 )
@@ -61,6 +63,11 @@ CALLED = sender_callout.Settings(mode="enforce")
 SEALED = content_sealed.Settings(mode="enforce")
 TO_PARTNER = content_sealed.Settings(mode="enforce", recipients=("*@partner.example",))
 BOTH = ("bob@partner.example", "eve@far.example")
+NEED = SealNeed(recipient="bob@partner.example", rule="partners", mode="required", why=("no key is known",))
+IF_KNOWN = msgspec.structs.replace(NEED, mode="opportunistic")
+FOUND = msgspec.structs.replace(NEED, kind="openpgp", key="0123abcd")
+NO_ANSWER = msgspec.structs.replace(NEED, why=("the DNS does not answer",), is_known=False)
+NO_ANSWER_IF_KNOWN = msgspec.structs.replace(NO_ANSWER, mode="opportunistic")
 OURS = Verdict("helo.name", Reply(550, "5.7.1", "That name is ours"), "called as we are", later=True)
 
 
@@ -81,6 +88,19 @@ def verdict_of(name: str, decision: Decision) -> str:
 
 
 ROWS: list[tuple[str, Stage, Facts, str]] = [
+    ("seal.required", Stage.RCPT, f.rcpt("bob@partner.example", "foreign", **LOGIN), ""),
+    ("seal.required", Stage.RCPT, f.rcpt("bob@partner.example", "foreign", seal=FOUND, **LOGIN), ""),
+    ("seal.required", Stage.RCPT, f.rcpt("bob@partner.example", "foreign", seal=NEED, **LOGIN), "reject 550 5.7.5"),
+    ("seal.required", Stage.RCPT, f.rcpt("bob@partner.example", "foreign", seal=IF_KNOWN, **LOGIN), ""),
+    ("seal.required", Stage.RCPT, f.rcpt("bob@partner.example", "foreign", seal=NO_ANSWER, **LOGIN), "defer 451 4.7.5"),
+    ("seal.required", Stage.RCPT, f.rcpt("bob@partner.example", "foreign", seal=NO_ANSWER_IF_KNOWN, **LOGIN), "defer 451 4.7.5"),
+    ("seal.required", Stage.RCPT, f.rcpt("bob@partner.example", "foreign", seal=Unavailable("x"), **LOGIN), "defer 451 4.7.5"),
+    ("seal.required", Stage.MESSAGE, f.message(peer=LOGIN, seal=SealPlan((FOUND, IF_KNOWN))), ""),
+    ("seal.required", Stage.MESSAGE, f.message(peer=LOGIN, seal=SealPlan((FOUND, NEED))), "reject 550 5.7.5"),
+    ("seal.required", Stage.MESSAGE, f.message(peer=LOGIN, seal=SealPlan((NO_ANSWER, FOUND))), "defer 451 4.7.5"),
+    ("seal.required", Stage.MESSAGE, f.message(peer=LOGIN, seal=SealPlan((NO_ANSWER, NEED))), "reject 550 5.7.5"),
+    ("seal.required", Stage.MESSAGE, f.message(peer=LOGIN, seal=SealPlan((NEED, NO_ANSWER), "openpgp")), ""),
+    ("seal.required", Stage.MESSAGE, f.message(peer=LOGIN, seal=Unavailable("x")), "defer 451 4.7.5"),
     ("sender.held", Stage.MESSAGE, f.message(peer=LOGIN), ""),
     ("sender.held", Stage.MESSAGE, f.message(peer=LOGIN, account_hold=HOLD), "hold 250 2.0.0"),
     ("sender.held", Stage.MESSAGE, f.message(peer={**LOGIN, "service": "mx"}, account_hold=HOLD), "hold 250 2.0.0"),

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 from tests.accounts.memory import MemoryAccounts
 from tests.support.clock import HandClock
@@ -25,6 +25,7 @@ from gatepost.gate.door import Door
 from gatepost.gate.grants import Grants
 from gatepost.gate.parts import GateParts
 from gatepost.gate.probes import Probes
+from gatepost.gate.sealing import KeyFinder, Sealer
 from gatepost.intake.cut_through import Passage
 from gatepost.intake.parts import IntakeParts
 from gatepost.intake.session import SmtpSession
@@ -37,6 +38,9 @@ from gatepost.policy.checks import recipient_exists, sender_callout
 from gatepost.policy.engine import Policy
 from gatepost.policy.registry import CHECKS
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
+from gatepost.seal.discovery import KeyOutcome, NoKey
+from gatepost.seal.model import Kind
+from gatepost.seal.rules import SealSettings
 from gatepost.seal.work import SealWork
 from gatepost.spool.model import Entry, NewEntry, Settlement
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
@@ -94,6 +98,15 @@ class MemorySpool:
         if self.fails is not None:
             raise self.fails
         self.entries[entry.id] = (entry, b"".join(content.pieces))
+
+    async def add_all(self, new: Sequence[tuple[NewEntry, Content]]) -> None:
+        before = dict(self.entries)
+        try:
+            for entry, content in new:
+                await self.add(entry, content)
+        except SpoolError:
+            self.entries = before
+            raise
 
     async def lease(
         self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
@@ -203,12 +216,21 @@ class FakeWire:
         return octets
 
 
+class _NobodyHasAKey:
+    async def find(self, address: str, kinds: Sequence[Kind] = ()) -> KeyOutcome:
+        return NoKey(address, ("nobody has a key",))
+
+
+NOBODY_HAS_A_KEY: Final = _NobodyHasAKey()
+
+
 class Desk:
     """One server: example.org with ada, bob, an alias, a list and the catch-all domain catch.example; inner.example,
     through.example and passed.example have their mail elsewhere, the latter two by cut-through.
 
     checks: a test's own, behind those that there are. hosts: the mail hosts of others, where there are some to ask.
-    passage: how mail is passed on before it is accepted. routed: a domain that has a route.
+    passage: how mail is passed on before it is accepted. routed: a domain that has a route. sealing, finder: what is
+    encrypted, and to which keys. at: the time of day.
     """
 
     def __init__(
@@ -225,8 +247,11 @@ class Desk:
         hosts: MailHosts | None = None,
         passage: Passage | None = None,
         routed: str = "",
+        sealing: SealSettings | None = None,
+        finder: KeyFinder = NOBODY_HAS_A_KEY,
+        at: float | None = None,
     ) -> None:
-        self.clock = HandClock()
+        self.clock = HandClock() if at is None else HandClock(at)
         self.recorder = ListRecorder()
         self.spool = MemorySpool()
         self.standing = standing or MemoryStanding()
@@ -281,6 +306,7 @@ class Desk:
             probes=self._probes(hosts, rules) if hosts else None,
             callouts=self._callouts(hosts, rules) if hosts else None,
             seal_work=self.seal_work,
+            sealer=Sealer(sealing or SealSettings(), finder, self.seal_work, self.clock),
         )
         self.parts = IntakeParts(
             gate=gate,

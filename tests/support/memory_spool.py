@@ -55,6 +55,11 @@ class MemorySpool:
         self._check()
         self._add(entry, content)
 
+    async def add_all(self, new: Sequence[tuple[NewEntry, Content]]) -> None:
+        self._check()
+        for entry, content in new:
+            self._add(entry, content)
+
     async def lease(
         self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
     ) -> list[Entry]:

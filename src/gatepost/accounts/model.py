@@ -32,9 +32,20 @@ class Credential(msgspec.Struct, frozen=True):
     ends: float | None = None
 
 
+class OwnKey(msgspec.Struct, frozen=True):
+    """The public key that an account wants its incoming mail encrypted to. kind: "openpgp" or "smime". until: the end
+    of its validity, seconds since 1970, None for none."""
+
+    kind: str
+    fingerprint: str
+    material: bytes
+    until: float | None = None
+
+
 class Account(msgspec.Struct, frozen=True):
     """A mailbox that can log in. address: lower case, A-labels; it is the login name too. quota: octets, None for
-    unlimited. send_as: further addresses, or "@domain", that it may use as a sender."""
+    unlimited. send_as: further addresses, or "@domain", that it may use as a sender. seal: None to keep its mail as it
+    comes."""
 
     address: str
     credentials: tuple[Credential, ...] = ()
@@ -42,6 +53,7 @@ class Account(msgspec.Struct, frozen=True):
     send_as: tuple[str, ...] = ()
     role: Role = ""
     created: float = 0.0
+    seal: OwnKey | None = None
 
 
 class Alias(msgspec.Struct, frozen=True):

@@ -38,11 +38,13 @@ from gatepost.gate.holds import Holds
 from gatepost.gate.parts import GateParts
 from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
+from gatepost.gate.sealing import Sealer
 from gatepost.intake.parts import IntakeParts
 from gatepost.net.clock import SystemClock, SystemIds
 from gatepost.net.connector import StreamConnector
 from gatepost.net.control import ControlServer, ask
 from gatepost.net.dns.resolver import DnsResolver
+from gatepost.net.fetch import HttpsFetcher
 from gatepost.net.interfaces import own_endpoints
 from gatepost.pickup.parts import PickupParts
 from gatepost.pickup.settings import PickupSettings
@@ -50,12 +52,14 @@ from gatepost.policy.checks import recipient_count, recipient_exists, sender_cal
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES
 from gatepost.policy.registry import CHECKS
+from gatepost.seal.discovery import Discovery
 from gatepost.seal.work import SealWork
 from gatepost.spool.control import CHANGE, Handler, change_handler
 from gatepost.store.data_folder import DataFolder
 from gatepost.store.lmdb.standing import LmdbStanding
 from gatepost.store.maildir.store import MaildirStore
 from gatepost.store.sqlite.accounts import SqliteAccounts
+from gatepost.store.sqlite.keys import SqliteKeys
 from gatepost.store.sqlite.spool_held import release_held
 from gatepost.store.sqlite.spool_set import SpoolSet
 
@@ -95,6 +99,7 @@ class Assembly:
         )
         self.threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
         self.resolver = DnsResolver(config.dns, self.clock)
+        self.keys = SqliteKeys(data.keys)
         self.seal_work = SealWork()
         self.policy = Policy(CHECKS, config.policy)
         self.connector = StreamConnector()
@@ -154,7 +159,13 @@ class Assembly:
             probes=self.probes,
             callouts=self.callouts,
             seal_work=self.seal_work,
+            sealer=self._build_sealer(),
         )
+
+    def _build_sealer(self) -> Sealer:
+        fetcher = HttpsFetcher(self.resolver)
+        discovery = Discovery(self.keys, self.clock, self.resolver, fetcher, self.config.discovery, self.keys)
+        return Sealer(self.config.sealing, discovery, self.seal_work, self.clock)
 
     def _build_questions(self) -> tuple[Probes, Callouts]:
         probing, calling = (self.policy.settings_of(one.CHECK) for one in (recipient_exists, sender_callout))

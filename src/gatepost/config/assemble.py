@@ -19,6 +19,7 @@ from gatepost.config.files import Secret
 from gatepost.config.model import Config
 from gatepost.config.problem import Problems
 from gatepost.config.schema import Alerts, Audit, Delivery, Dns, Limits, Relay, Seal, Submission, Tls
+from gatepost.config.sealing import read_sealing
 from gatepost.config.sections import Sections
 from gatepost.config.together import check_together
 from gatepost.delivery.schedule import Schedule
@@ -30,6 +31,7 @@ from gatepost.net.listener import Listener
 from gatepost.net.tls import TlsSettings
 from gatepost.policy.check import CheckSettings
 from gatepost.policy.checks import client_connections, message_size, recipient_count, sender_rate
+from gatepost.seal.rules import SealSettings
 from gatepost.seal.settings import METHODS, DiscoverySettings
 from gatepost.spool.settings import SpoolSettings
 from gatepost.standing.grants import GrantSettings
@@ -38,6 +40,7 @@ from gatepost.standing.grants import GrantSettings
 def assemble(sections: Sections, problems: Problems) -> Config | None:
     """The configuration, None when something is wrong: what was found in single tables before, or here."""
     check_together(sections, problems)
+    sealing = read_sealing(sections.seal, problems) if sections.seal is not None else SealSettings()
     if problems.errors or sections.top is None:
         return None
     top = sections.top
@@ -70,6 +73,7 @@ def assemble(sections: Sections, problems: Problems) -> Config | None:
         alerts=_alerts(_given(sections.alerts)),
         detectors=struct_of(_given(sections.detectors), DetectorSettings()),
         discovery=_discovery(_given(sections.seal)),
+        sealing=sealing,
         metrics_token=_token(_given(sections.admin).metrics_token),
         grants_token=_token(_given(sections.admin).grants_token),
         warnings=tuple(problems.warnings),

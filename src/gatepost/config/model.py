@@ -18,6 +18,7 @@ from gatepost.net.dns.settings import DnsSettings
 from gatepost.net.listener import Listener
 from gatepost.net.tls import TlsSettings
 from gatepost.policy.check import CheckSettings
+from gatepost.seal.rules import SealSettings
 from gatepost.seal.settings import DiscoverySettings
 from gatepost.spool.settings import SpoolSettings
 from gatepost.standing.grants import GrantSettings
@@ -55,6 +56,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     alerts: AlertSettings = AlertSettings()
     detectors: DetectorSettings = DetectorSettings()
     discovery: DiscoverySettings = DiscoverySettings()
+    sealing: SealSettings = SealSettings()
     metrics_token: str = ""
     grants_token: str = ""
     warnings: tuple[Problem, ...] = ()

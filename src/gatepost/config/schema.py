@@ -23,6 +23,7 @@ from gatepost.config.hosts import (
     UserText,
     next_hop,
     no_strangers,
+    read_domain,
     read_https_url,
     read_mailbox,
 )
@@ -33,6 +34,7 @@ from gatepost.config.texts import Count, DurationText, SizeText, Switch, choice,
 from gatepost.delivery.settings import HopUrl
 from gatepost.mail.address import Path as MailPath
 from gatepost.policy.limits import Allowance
+from gatepost.seal.rules import SealRule
 from gatepost.seal.settings import METHODS, DiscoverySettings
 from gatepost.standing.grants import GrantSettings
 
@@ -191,6 +193,20 @@ class Admin(Table):
     grants_token: Annotated[Secret | None, PlainValidator(read_secret)] = None
 
 
+if TYPE_CHECKING:
+    SealRuleTable = Table
+else:
+    SealRuleTable = model_of(SealRule)  # `[[seal.rule]]`, as the gate declares it
+
+
+class SignerTable(Table):
+    """`[[seal.signer]]`"""
+
+    domain: Annotated[str, PlainValidator(read_domain)]
+    key: FileName
+    passphrase: Annotated[Secret | None, PlainValidator(read_secret)] = None
+
+
 class Seal(Table):
     """`[seal]`"""
 
@@ -200,6 +216,8 @@ class Seal(Table):
     cache: DurationText = DiscoverySettings().cache
     cache_absence: DurationText = DiscoverySettings().cache_absence
     timeout: DurationText = DiscoverySettings().timeout
+    rule: list[SealRuleTable] = Field(default_factory=list)
+    signer: list[SignerTable] = Field(default_factory=list)
 
 
 class Submission(Table):
@@ -219,6 +237,6 @@ NAMED: Final[dict[str, type[Table]]] = {"domain": DomainTable, "route": RouteTab
 """Tables of tables, one for each domain."""
 POLICY: Final = "policy"
 UNBUILT: Final = (
-    ("policy", "rule"), ("seal", "rule"), ("audit", "anchor"), ("audit", "mask"), ("cluster",),
+    ("policy", "rule"), ("audit", "anchor"), ("audit", "mask"), ("cluster",),
 )  # fmt: skip
 """What the manual of a later version describes: refused in words of its own, as a key that does nothing is a lie."""

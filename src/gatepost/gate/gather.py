@@ -20,6 +20,7 @@ from gatepost.gate import (
     gather_rates,
     gather_recipient,
     gather_sealed,
+    gather_sealing,
 )
 from gatepost.gate.callouts import callout
 from gatepost.gate.holds import account_hold
@@ -52,16 +53,24 @@ def resolution(session: GateSession, facts: RcptFacts) -> Gathered:
     """What the forward-path is here."""
     if facts.syntax is not None:
         return "foreign"  # there is no path to look at, and its refusal needs none
-    path = facts.forward_path
-
-    def found(resolution: Resolution) -> str:
-        session.resolved = path, resolution
-        return resolution.kind
-
     try:
-        return _fact(session.parts.directory.resolve(path), found)
+        return _fact(session.parts.directory.resolve(facts.forward_path), lambda found: _kind(session, facts, found))
     except AccountsError as error:
         return Unavailable(str(error))
+
+
+def _kind(session: GateSession, facts: RcptFacts, found: Resolution) -> str | Unavailable:
+    session.resolved = facts.forward_path, found
+    account = found.account
+    if account is None or account.seal is None:
+        return found.kind
+    # It must not lie here in clear, and a peer that waits gives its owner time.
+    if account.seal.until is not None and account.seal.until <= session.parts.clock.unix():
+        return Unavailable(
+            f"the key that {account.address} wants its mail encrypted to has expired; it needs a new one"
+        )
+    session.own_keys[str(facts.forward_path)] = account.address, account.seal.material
+    return found.kind
 
 
 def sender_allowed(session: GateSession, facts: MailFacts) -> Gathered:
@@ -110,5 +119,6 @@ GATHERERS: Final[Mapping[str, Callable[[Any, Any], Gathered]]] = {
     "sender_is_ours": gather_authors.sender_is_ours,
     "from_": gather_authors.from_,
     "sealed": gather_sealed.sealed,
+    "seal": gather_sealing.seal,
 }
 """By the name of the field of the stage's facts."""

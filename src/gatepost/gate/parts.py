@@ -16,6 +16,7 @@ from gatepost.gate.gateway import Gateways
 from gatepost.gate.grants import Grants
 from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
+from gatepost.gate.sealing import Sealer
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.engine import Policy
 from gatepost.ports.clock import Clock, Ids
@@ -47,7 +48,8 @@ class GateParts:
     grants: of POP-before-SMTP; None where there are none.
     resolver: None where domains are not looked up. is_routed: whether a person, not the DNS, says where mail for a
     domain of others goes. probes, callouts: None where no other host is asked.
-    seal_work: looks into messages for encryption, and seals; None where nobody has to.
+    seal_work: looks into messages for encryption, and seals; None where nobody has to. sealer: knows what is to
+    be sealed.
     present: the sessions that are there, of which a ban may end some.
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
@@ -76,3 +78,4 @@ class GateParts:
     probes: Probes | None = None
     callouts: Callouts | None = None
     seal_work: SealWork | None = None
+    sealer: Sealer | None = None

@@ -23,6 +23,7 @@ from gatepost.gate.gather_harvest import left_to_count
 from gatepost.gate.granted import Granted, look
 from gatepost.gate.later import had, is_later, then
 from gatepost.gate.parts import BanLayer, GateParts
+from gatepost.gate.sealing import Choice
 from gatepost.mail.address import Path
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.mail.reply import Reply
@@ -49,6 +50,8 @@ class GateSession:
     attempt: the login that is being tried. granted: the POP-before-SMTP grants at the peer's address, None where there
     can be none. resolved: the forward-path that was looked up last, and what it is here.
     content: of the message that is being decided, None before all of it has come.
+    own_keys: of recipients of this transaction whose accounts want their mail encrypted: the account, and its key. seal_choices: the keys that
+    the message is to be encrypted to, by recipient.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
     expel: ends the session with a reply, as soon as what is under way is answered; None while there is no connection.
     """
@@ -69,9 +72,11 @@ class GateSession:
         "id",
         "known_recipients",
         "only_asks",
+        "own_keys",
         "parts",
         "peer",
         "resolved",
+        "seal_choices",
         "tls",
     )
 
@@ -89,6 +94,8 @@ class GateSession:
         self.only_asks = False
         self.content: Content | None = None
         self.expel: Callable[[Reply], None] | None = None
+        self.own_keys: dict[str, tuple[str, bytes]] = {}
+        self.seal_choices: dict[str, Choice] = {}
         self.resolved: tuple[Path, Resolution] | None = None
         self._counted: tuple[str, ...] = ()
         self._is_named_by_proxy = False
@@ -194,6 +201,13 @@ class GateSession:
         if self.parts.grants is not None:
             recognised = then(recognised, lambda _: look(self))
         return then(recognised, lambda _: decided)
+
+    def handshake_failed(self) -> None:
+        """There is no session: TLS was to come first, and did not. It may be one of a flood."""
+        floods, ip = self.parts.floods, self.peer.ip
+        if floods is not None and ip:
+            summed_in = floods.refused(ip, self.facts.service, "TLS handshake", None)
+            self._is_summed = bool(summed_in)
 
     def decide(self, stage: Stage, facts: Facts, reached: Needs | None = None) -> Decided | Awaitable[Decided]:
         """The decision for `stage`: at once where every fact is at hand, else as an awaitable.

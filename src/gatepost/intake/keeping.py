@@ -5,14 +5,16 @@ Not here: whether a message is taken (`intake.mailing`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gatepost.audit.event import RecordError
 from gatepost.gate.proof import note_held
 from gatepost.intake.cut_through import decided as decided_by
+from gatepost.intake.sealing import NOT_SEALED, NotSealed, is_to_be_sealed, part_event, sealed_parts
 from gatepost.intake.transaction import Transaction
 from gatepost.mail.reply import Reply
-from gatepost.policy.facts import MessageFacts
+from gatepost.policy.facts import MessageFacts, SealPlan
 from gatepost.policy.verdict import Verdict
 from gatepost.spool.model import Hold, NewEntry
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
@@ -47,7 +49,9 @@ class Keeper:
         accepted = hold.reply if hold is not None and hold.reply.is_positive else ACCEPTED
         self.is_keeping = True
         try:
-            if transaction.through.domain and hold is None:
+            if facts.seal is not None and is_to_be_sealed(self._gate, facts.seal):
+                reply = await self._sealed(transaction, entry, content, facts, accepted)
+            elif transaction.through.domain and hold is None:
                 reply = await self._passed_on(transaction, entry, content)
             else:
                 reply = await self._kept(transaction, entry, content, accepted)
@@ -94,21 +98,54 @@ class Keeper:
             self._session.parts.notify()  # a notice of success may be due
         return reply
 
+    async def _sealed(
+        self, transaction: Transaction, entry: NewEntry, content: Content, facts: MessageFacts, kept: Reply
+    ) -> Reply:
+        """Encrypted, and kept for each set of recipients; what cannot be encrypted is not kept at all."""
+        sealer, spool = self._gate.parts.sealer, self._session.parts.spool
+        assert sealer is not None  # it made the plan
+        assert isinstance(facts.seal, SealPlan)
+        added = transaction.completed(facts)
+        try:
+            parts = await sealed_parts(self._gate, sealer, spool, entry, added, content, facts.seal)
+        except SpoolError as error:
+            content.discard()
+            reply = NO_ROOM if isinstance(error, SpoolFullError) else SPOOL_FAILED
+            return self.recorded(transaction, reply.with_id(transaction.id), octets=transaction.octets)
+        except BaseException:
+            content.discard()
+            raise
+        if isinstance(parts, NotSealed):
+            content.discard()
+            transaction.note(parts.decision)
+            return self.recorded(transaction, NOT_SEALED.with_id(transaction.id), octets=transaction.octets)
+        transaction.sealed = parts.told
+        return await self._added(transaction, parts.entries, kept)
+
     async def _kept(self, transaction: Transaction, entry: NewEntry, content: Content, kept: Reply) -> Reply:
+        return await self._added(transaction, ((entry, content),), kept)
+
+    async def _added(self, transaction: Transaction, new: Sequence[tuple[NewEntry, Content]], kept: Reply) -> Reply:
+        """The entries that the message became, the first of which has its ID, are in the spool together."""
         parts, octets = self._session.parts, transaction.octets
         try:
-            await parts.spool.add(entry, content)
-        except SpoolFullError:
-            content.discard()
-            return self.recorded(transaction, NO_ROOM.with_id(transaction.id), octets=octets)
-        except SpoolError:
-            content.discard()
-            return self.recorded(transaction, SPOOL_FAILED.with_id(transaction.id), octets=octets)
+            await (parts.spool.add(*new[0]) if len(new) == 1 else parts.spool.add_all(new))
+        except SpoolError as error:
+            for _, content in new:
+                content.discard()
+            reply = NO_ROOM if isinstance(error, SpoolFullError) else SPOOL_FAILED
+            return self.recorded(transaction, reply.with_id(transaction.id), octets=octets)
         reply = self.recorded(transaction, kept.with_id(transaction.id), octets=octets)
+        try:
+            for entry, _ in new[1:]:
+                self._gate.record(part_event(entry, transaction.id))
+        except RecordError:
+            reply = UNRECORDED
         if reply.code == 421:
             # Not answered 250, so the peer keeps it and tries again; ours would be a second copy.
-            drop = "quarantine-drop" if entry.held_by is Hold.QUARANTINE else "drop"
-            await parts.spool.change(entry.id, drop, parts.gate.clock.unix())
+            for entry, _ in new:
+                drop = "quarantine-drop" if entry.held_by is Hold.QUARANTINE else "drop"
+                await parts.spool.change(entry.id, drop, parts.gate.clock.unix())
             return reply
         self.messages += 1
         parts.notify()

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from gatepost.audit.event import RecordError
 from gatepost.gate.gather_authors import is_our_domain
+from gatepost.gate.gather_sealing import is_sealed_here
 from gatepost.gate.granted import choose, note_use, release
 from gatepost.gate.later import then
 from gatepost.gate.penalty import answer_after
@@ -49,6 +52,7 @@ class Mailing:
     def _from(self, command: Mail, waiting: tuple[Verdict, ...]) -> Any:
         if self._gate.facts.may_relay_by is not None:
             waiting = ()  # a login in between counts
+        self._gate.own_keys.clear()
         transaction = Transaction(self._gate, command.reverse_path, waiting, self._session.parts.passage)
         facts = MailFacts(
             session=self._gate.facts,
@@ -87,6 +91,7 @@ class Mailing:
             carried=carried,
             allowances=transaction.ledger.allowances,
             pending=transaction.ledger.pending,
+            seal=UNSET if is_sealed_here(self._gate) else None,
         )
         return then(self._gate.decide(Stage.RCPT, facts), self._rcpt_decided)
 

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from gatepost.accounts.addresses import path_of
 from gatepost.audit.event import Event
 from gatepost.gate.gather_authors import NOBODY
+from gatepost.gate.gather_sealing import is_sealed_here
 from gatepost.gate.ledger import Ledger
 from gatepost.gate.session import MAX_RECORDED_VERDICTS, GateSession
 from gatepost.intake.content import MessageContent, header_facts
@@ -32,7 +33,8 @@ MAX_REFUSED_RECORDED: Final = 100  # recipients named in the event; more are cou
 
 class Transaction:
     """From MAIL to its end. id: of the spool entry and of the `smtp.message` event. waiting: verdicts that were given
-    before the message was there, and are about it. through: cut-through, where its recipients want that."""
+    before the message was there, and are about it. through: cut-through, where its recipients want that. sealed: what
+    was encrypted to which key by which rule."""
 
     __slots__ = (
         "_began",
@@ -48,6 +50,7 @@ class Transaction:
         "ledger",
         "recipients",
         "reverse_path",
+        "sealed",
         "section",
         "through",
         "waiting",
@@ -67,6 +70,7 @@ class Transaction:
         self.destinations: list[str] = []
         self.content: MessageContent | None = None
         self.section: HeaderSection | None = None
+        self.sealed: tuple[dict[str, Any], ...] = ()
         self.ledger = Ledger(session)
         self._began = session.parts.clock.monotonic()
         self._evaluated: list[Evaluated] = []
@@ -129,6 +133,7 @@ class Transaction:
             from_=UNSET if self._session.facts.account else NOBODY,  # at hand: who has no account writes as it likes
             new=self.ledger.new,
             recipient_limits=self.ledger.recipient_limits,
+            seal=UNSET if self._session.own_keys or is_sealed_here(self._session) else None,
         )
         return content, facts
 
@@ -142,7 +147,7 @@ class Transaction:
         """
         self._frozen = hold
         session, clock = self._session, self._session.parts.clock
-        prefix = self._trace(envelope, name_address) + self._completed(facts)
+        prefix = self._trace(envelope, name_address) + self.completed(facts)
         return NewEntry(
             id=self.id,
             envelope=envelope,
@@ -178,7 +183,7 @@ class Transaction:
         )
         return received(hop, self._session.parts.clock.now())
 
-    def _completed(self, facts: MessageFacts) -> bytes:
+    def completed(self, facts: MessageFacts) -> bytes:
         """Date and Message-ID, where a user's program left them out (RFC 6409 §8.1, §8.3), and the Sender that From
         needs when several wrote together (RFC 5322 §3.6.2)."""
         if not facts.session.submits:
@@ -206,6 +211,8 @@ class Transaction:
             details["ended"] = ended
         if (granted := self._session.granted) is not None and granted.chosen is not None:
             details["grant"] = granted.chosen.id
+        if self.sealed:
+            details["seal"] = list(self.sealed)
         if self._frozen is not None:
             details["held"] = self._frozen.word
         if self.section is not None and (ids := self.section.values(b"message-id")):

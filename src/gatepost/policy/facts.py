@@ -288,6 +288,31 @@ class Pending(msgspec.Struct, frozen=True):
     new: dict[str, int] = {}
 
 
+class SealNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to be encrypted for one recipient. rule: its name, "account" for the recipient's own wish. kind, key,
+    source: of the key that was found, its fingerprint, "" where there is none. why: what was found instead, or what
+    there is to warn of. is_known: whether it could be found out. has_changed, has_expired: why there is none."""
+
+    recipient: str
+    rule: str
+    mode: Literal["off", "opportunistic", "required"]
+    kind: str = ""
+    key: str = ""
+    source: str = ""
+    why: tuple[str, ...] = ()
+    is_known: bool = True
+    has_changed: bool = False
+    has_expired: bool = False
+
+
+class SealPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be encrypted of a message. needs: of those recipients that anybody wants it for. sealed: how it is
+    encrypted already ("openpgp", "smime"), "" where it is not."""
+
+    needs: tuple[SealNeed, ...] = ()
+    sealed: str = ""
+
+
 class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
     """RCPT. accepted: recipients of this transaction so far. resolution: what the forward-path is here ("account",
     "unknown", "foreign", ... of `accounts.model.Resolution`). carried: refusals of earlier stages that waited."""
@@ -314,6 +339,8 @@ class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
     recipient_levels: tuple[LimitLevel, ...] | Unavailable | UnsetType = UNSET
     rooms: tuple[Room, ...] | Unavailable | UnsetType = UNSET
     list_standing: ListStanding | Unavailable | None | UnsetType = UNSET
+    # None: no rule can be about it. UNSET where `[[seal.rule]]` may be.
+    seal: SealNeed | Unavailable | None | UnsetType = None
 
     @property
     def is_ours(self) -> bool:
@@ -380,6 +407,8 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     account_hold: AccountHold | Unavailable | None | UnsetType = UNSET
     # How it is encrypted as a whole ("openpgp", "smime"), "" where it is not; None: nobody has to know.
     sealed: str | Unavailable | None | UnsetType = UNSET
+    # None: neither a rule nor an account wants anything encrypted.
+    seal: SealPlan | Unavailable | None | UnsetType = None
 
 
 Facts = ConnectFacts | HeloFacts | AuthFacts | CommandFacts | MailFacts | RcptFacts | MessageFacts

@@ -31,6 +31,7 @@ from gatepost.policy.checks import (
     recipient_quota,
     recipient_rate,
     relay,
+    seal_required,
     sender_callout,
     sender_domain,
     sender_held,
@@ -75,5 +76,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     content_headers.CHECK,
     content_loop.CHECK,
     content_from.CHECK,
-    content_sealed.CHECK,  # the only one that reads the whole content
+    content_sealed.CHECK,  # reads the whole content
+    seal_required.CHECK,  # behind whatever refuses without a look-up
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 from gatepost.seal.detect import is_sealed
@@ -22,7 +23,12 @@ class SealWork:
     def __init__(self) -> None:
         self._process = SealProcess()
         self._large = ThreadPoolExecutor(1, thread_name_prefix="seal-large")
+        self._turn = asyncio.Lock()
         self._small = ThreadPoolExecutor(1, thread_name_prefix="seal")
+
+    def turn(self, octets: int) -> AbstractAsyncContextManager[object]:
+        """Whoever has a message of so many octets in memory, one of the large ones at a time."""
+        return self._turn if octets > LARGE_OCTETS else nullcontext()
 
     async def kind_of(self, message: bytes) -> Kind | None:
         """As `detect.is_sealed`. Raises SealProcessError."""

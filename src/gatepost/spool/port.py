@@ -64,6 +64,10 @@ class SpoolStore(Protocol):
         one sync. Raises SpoolFullError, SpoolError: then nothing of it is kept."""
         ...
 
+    async def add_all(self, new: Sequence[tuple[NewEntry, Content]]) -> None:
+        """The same for the entries that one message became: all of them are kept in one commit, or none."""
+        ...
+
     async def lease(
         self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
     ) -> list[Entry]:
@@ -75,7 +79,8 @@ class SpoolStore(Protocol):
 
     async def settle(self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()) -> None:
         """Record what became of leased recipients, and add `new` entries (DSNs, expanded lists), in one commit.
-        An entry whose recipients are all settled is removed with its content."""
+        An entry whose recipients are all settled is removed with its content. Without `new` it may be on stable storage
+        a moment after this returns: a power cut may have it delivered again, and loses nothing."""
         ...
 
     def read(self, entry_id: str) -> AsyncIterator[bytes]:

@@ -149,10 +149,16 @@ class SqliteSpool:
         prepared = await self._prepare(entry, content)
         await self._commit_new(prepared, 1, prepared.octets, [content])
 
+    async def add_all(self, new: Sequence[tuple[NewEntry, Content]]) -> None:
+        added = [await self._prepare(entry, content) for entry, content in new]
+        octets = sum(prepared.octets for prepared in added)
+        await self._commit_new(partial(self._settle, added, ()), len(added), octets, [content for _, content in new])
+
     async def lease(
         self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
     ) -> list[Entry]:
-        leased = self._submit(partial(self._rows.lease, now, limit, frozenset(exclude), per_destination), 1, 0)
+        work = partial(self._rows.lease, now, limit, frozenset(exclude), per_destination)
+        leased = self._submit(work, 1, 0, rides=True)  # a lease ends with its owner
         try:
             return cast(list[Entry], await asyncio.shield(leased))
         except asyncio.CancelledError:
@@ -177,7 +183,11 @@ class SqliteSpool:
         work = partial(self._settle, added, tuple(settlements))
         octets = sum(prepared.octets for prepared in added)
         self._faults("settle.before")
-        await self._commit_new(work, len(added) + len(settlements), octets, [content for _, content in new])
+        weight = len(added) + len(settlements)
+        if added:
+            await self._commit_new(work, weight, octets, [content for _, content in new])
+        else:  # undone by a power cut, it is delivered again; with new entries it might be lost (`spool_set`)
+            await self._submit(work, weight, octets, rides=True)
         self._faults("settle.after")
 
     async def read(self, entry_id: str) -> AsyncIterator[bytes]:
@@ -211,7 +221,7 @@ class SqliteSpool:
 
     async def next_due(self, exclude: Collection[str] = ()) -> float | None:
         """As the port; `exclude`: destinations that do not count, as in `lease`."""
-        found = await self._submit(partial(self._rows.waiting.next_due, frozenset(exclude)), 1, 0)
+        found = await self._submit(partial(self._rows.waiting.next_due, frozenset(exclude)), 1, 0, rides=True)
         return cast(float | None, found)
 
     async def change(self, entry_id: str, action: str, now: float) -> bool:
@@ -236,8 +246,9 @@ class SqliteSpool:
     def rolled_back(self) -> None:
         self._rows.rolled_back()
 
-    def tidy(self) -> None:
-        remove_files(self._layout, self._rows.take_useless_files(), self._faults)
+    def tidy(self, *, is_synced: bool) -> None:
+        if is_synced:
+            remove_files(self._layout, self._rows.take_useless_files(), self._faults)
         damage = self._rows.take_damage()
         if damage and self._loop is not None:
             for entry_id, reason in damage:
@@ -269,9 +280,9 @@ class SqliteSpool:
         if leased.exception() is None:
             self.give_back(leased.result())
 
-    def _submit(self, item: Any, weight: int, octets: int) -> asyncio.Future[Any]:
+    def _submit(self, item: Any, weight: int, octets: int, *, rides: bool = False) -> asyncio.Future[Any]:
         self._ensure_open()
-        return self._writer.submit(item, weight, octets)
+        return self._writer.submit(item, weight, octets, rides=rides)
 
     def _ensure_open(self) -> None:
         if not self._is_open:

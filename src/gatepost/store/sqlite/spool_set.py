@@ -139,6 +139,9 @@ class SpoolSet:
     async def add(self, entry: NewEntry, content: Content) -> None:
         await self._own.add(entry, content)
 
+    async def add_all(self, new: Sequence[tuple[NewEntry, Content]]) -> None:
+        await self._own.add_all(new)
+
     async def lease(
         self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
     ) -> list[Entry]:

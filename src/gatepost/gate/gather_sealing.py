@@ -1,0 +1,96 @@
+"""Gatherers of what is to be sealed: for one recipient at RCPT, for all of them when the message is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatepost.gate.gather_sealed import whole
+from gatepost.gate.sealing import FOR_STORAGE, Choice, Sealer
+from gatepost.mail.address import Path
+from gatepost.mail.header import HeaderSection, section_end, walk
+from gatepost.policy.facts import MessageFacts, RcptFacts, SealNeed, SealPlan, Unavailable
+from gatepost.seal.process import SealProcessError
+from gatepost.spool.port import Content, SpoolError
+
+if TYPE_CHECKING:
+    from gatepost.gate.session import GateSession
+
+
+def is_sealed_here(session: GateSession) -> bool:
+    """Whether rules of ours are about what this peer sends. Strangers' mail is their own to encrypt."""
+    sealer = session.parts.sealer
+    return sealer is not None and bool(sealer.rules) and session.facts.may_relay_by is not None
+
+
+def seal(session: GateSession, facts: RcptFacts | MessageFacts) -> Any:
+    """What the stage's check is to know: the recipient's need, or the plan for all."""
+    if isinstance(facts, MessageFacts):
+        return _plan(session, facts)
+    sealer = session.parts.sealer
+    if sealer is None or facts.syntax is not None or not is_sealed_here(session):
+        return None
+    rule = sealer.rule(facts.reverse_path, facts.forward_path)
+    if rule is None or rule == "open" or rule.mode == "off":
+        return None
+    return _need(sealer, facts.forward_path, rule)
+
+
+async def _need(sealer: Sealer, recipient: Path, rule: Any) -> SealNeed:
+    return (await sealer.find(recipient, rule))[0]
+
+
+async def _plan(session: GateSession, facts: MessageFacts) -> SealPlan | Unavailable:
+    """Every recipient's need; the keys are left at `session.seal_choices` for whoever seals."""
+    sealer, content = session.parts.sealer, session.content
+    choices: dict[str, Choice] = {}
+    session.seal_choices = choices
+    if sealer is None or content is None:
+        return Unavailable("nothing can be encrypted here")
+    try:
+        header = await _header(content) if any(rule.header for rule in sealer.rules) else None
+        needs = []
+        for path in dict.fromkeys(facts.recipients):
+            found = await _wanted(session, sealer, facts, path, header)
+            if found is None:
+                continue
+            need, choice = found
+            needs.append(need)
+            if choice is not None:
+                choices[str(path)] = choice
+        if not needs:
+            return SealPlan()
+        async with sealer.work.turn(content.octets):
+            kind = await sealer.work.kind_of(await whole(content))
+    except (SpoolError, SealProcessError) as error:
+        return Unavailable(str(error))
+    return SealPlan(tuple(needs), kind or "")
+
+
+async def _wanted(
+    session: GateSession, sealer: Sealer, facts: MessageFacts, path: Path, header: HeaderSection | None
+) -> tuple[SealNeed, Choice | None] | None:
+    """What a rule wants for `path`, or else its account; None for what stays as it came."""
+    if is_sealed_here(session):
+        rule = sealer.rule(facts.reverse_path, path, header or _NO_HEADER)
+        if rule is not None and rule.mode != "off":
+            need, key = await sealer.find(path, rule)
+            if key is not None or str(path) not in session.own_keys:
+                return need, Choice(key, rule) if key else None
+    own = session.own_keys.get(str(path))
+    if own is None:
+        return None
+    need, key = sealer.own(path, *own)
+    return need, Choice(key, FOR_STORAGE) if key else None
+
+
+_NO_HEADER = walk(b"\r\n")
+
+
+async def _header(content: Content) -> HeaderSection:
+    """The header section. Raises SpoolError."""
+    head = b""
+    async for piece in content.chunks():
+        head, searched = head + piece, len(head)
+        if (end := section_end(head, searched)) >= 0:
+            return walk(head[:end])
+    return walk(head)

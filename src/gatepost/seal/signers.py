@@ -1,0 +1,42 @@
+"""Private keys that sign for a domain: read and tried once at the start, so that no message finds them broken."""
+
+from __future__ import annotations
+
+from gatepost.seal.cms.names import fingerprint
+from gatepost.seal.keys import kind_of
+from gatepost.seal.model import Kind, SigningKey
+from gatepost.seal.openpgp import is_locked
+from gatepost.seal.openpgp_keys import components_of
+from gatepost.seal.openpgp_library import OpenPgpError, call, library
+from gatepost.seal.smime_keys import KeyLocked, load_private
+
+
+def kind_of_private(material: bytes) -> Kind:
+    """Which kind of private key: PKCS #8 or PKCS #12 (S/MIME), else OpenPGP."""
+    if b"BEGIN PGP" in material:
+        return "openpgp"
+    if b"PRIVATE KEY-----" in material or kind_of(material) == "smime":
+        return "smime"
+    # Both are binary now. PKCS #12 is a SEQUENCE of DER, which is no tag of a packet (RFC 9580 §4.2).
+    return "smime" if material[:1] == b"\x30" else "openpgp"
+
+
+def load_signer(domain: str, material: bytes, passphrase: str | None) -> SigningKey:
+    """The key in `material`, which can sign. Raises ValueError that says why it cannot, without a word of it."""
+    kind = kind_of_private(material)
+    if kind == "smime":
+        try:
+            own = load_private(material, passphrase, ()).certificates[0]
+        except KeyLocked as error:
+            raise ValueError(str(error)) from None
+        return SigningKey(
+            kind=kind, address=domain, fingerprint=fingerprint(own), material=material, passphrase=passphrase
+        )  # fmt: skip
+    try:
+        if is_locked(material) and not passphrase:
+            raise ValueError("the private key of OpenPGP needs its passphrase")
+        name = components_of(material)[0].packet.fingerprint or ""
+        call(lambda: library().Tsk.from_bytes(material).signer(passphrase))
+    except OpenPgpError as error:
+        raise ValueError(f"the private key of OpenPGP cannot be used: {error}") from None
+    return SigningKey(kind=kind, address=domain, fingerprint=name.lower(), material=material, passphrase=passphrase)
