@@ -101,7 +101,7 @@ async def test_what_the_peer_waits_for_us_is_not_its_time() -> None:
     client.desk.clock.at += 100
     session = client.session
     assert session._pace is not None
-    session._run(lambda: _an_hour(client), lambda _: None)
+    session._use(_an_hour(client), lambda _: None)
     await client.read()
     assert await drip(client, b"BDAT 2000\r\n" + b"x" * 2000, 100, 2) == [
         "250 2.0.0 2003 octets received",

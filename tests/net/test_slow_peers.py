@@ -152,7 +152,7 @@ async def test_content_that_comes_slowly_is_still_content() -> None:
     await client.say(ENVELOPE + b"DATA\r\n")
     for _ in range(6):
         desk.clock.at += 60
-        client.session.data_received(b"X-Slow: yes\r\n")
+        client.session.data_received(b"X-Slow: %s\r\n" % (b"yes " * 60))
         client.wire.timers[-1].callback()
     assert not client.wire.is_closed
     assert (await client.say(b"From: a@b.example\r\n\r\n.\r\n"))[0].startswith("250 ")

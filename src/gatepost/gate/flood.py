@@ -52,7 +52,7 @@ class Floods:
         """ "" for a refused session that has its own event, else the ID of the event that counts it.
 
         The reply quotes that ID, so what a remote postmaster quotes is on the record. check: the one that refused.
-        verdict: what it evaluated; the last one is told.
+        verdict: what it evaluated; the last one is told. None: no check refused, `check` says what happened.
         """
         now = self._clock.unix()
         holder = holder_of(ip)
@@ -111,9 +111,8 @@ class Floods:
             "checks": dict(flood.checks),
         }
         client = EventClient(flood.ip)
-        event = Event(
-            flood.kind, id=flood.id, service=flood.service, client=client, verdicts=[flood.verdict], details=details
-        )
+        verdicts = [] if flood.verdict is None else [flood.verdict]
+        event = Event(flood.kind, id=flood.id, service=flood.service, client=client, verdicts=verdicts, details=details)
         try:
             self._recorder.record(event)
         except RecordError as error:

@@ -81,6 +81,11 @@ class SmtpSession:
         self._timer = self.wire.call_later(self.parts.settings.timeout, self._check_idle)
         self._use(self.commands.connected(), self._greet)
 
+    def handshake_failed(self, reason: str) -> None:
+        """Implicit TLS came to nothing; that is all there is to record."""
+        self.gate.handshake_failed()
+        self.connection_lost(reason)
+
     def data_received(self, octets: bytes) -> None:
         """Take what came, answer what is complete, in one write."""
         self.parser.feed(octets if self.line_ends is None else self.line_ends.mend(octets))

@@ -91,6 +91,12 @@ class Connection(asyncio.Protocol):
         self._upgrade_task: asyncio.Task[None] | None = None
         self._all = connections
 
+    def handshake_failed(self, peer: Peer, error: Exception) -> None:
+        """Implicit TLS came to nothing, so there is no transport and never was one: the driver records it."""
+        self._peer = peer
+        self._is_lost = True
+        self._make(self).handshake_failed(f"TLS handshake failed: {_what_went_wrong(error)}")
+
     # --- asyncio.Protocol ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -215,7 +221,7 @@ class Connection(asyncio.Protocol):
             )
         except (OSError, ssl.SSLError, RuntimeError, asyncio.CancelledError) as error:  # Runtime: closed, says uvloop
             transport = self._transport
-            self._lost(f"TLS handshake failed: {getattr(error, 'reason', None) or str(error) or type(error).__name__}")
+            self._lost(f"TLS handshake failed: {_what_went_wrong(error)}")
             transport.abort()
             return
         if upgraded is None or self._is_lost:
@@ -267,6 +273,10 @@ class Connection(asyncio.Protocol):
             self._drained.exception()  # seen: nobody may be waiting
         if self._driver is not None:
             self._driver.connection_lost(reason)
+
+
+def _what_went_wrong(error: BaseException) -> str:
+    return getattr(error, "reason", None) or str(error) or type(error).__name__
 
 
 def peer_of(transport: asyncio.Transport, service: str) -> Peer:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from gatepost.mail.network import NetworkSet, parse_ip
-from gatepost.net.connection import Connection, DriverFactory, TlsForPeers
+from gatepost.net.connection import HANDSHAKE_SECONDS, Connection, DriverFactory, TlsForPeers
 from gatepost.ports.wire import Peer
 from gatepost.protocol.proxy import NeedMore, ProxyError, ProxyHeader, ProxyParser
 
@@ -128,11 +130,13 @@ def _ready(sock: socket.socket) -> socket.socket:
 class Served:
     """A listener that is being served. `stop` takes no new connections; those that stand go on.
 
-    connections: those that stand.
+    connections: those that stand. beginning: those that are on the way there. is_stopped: what begins now ends at once.
     """
 
     def __init__(self) -> None:
         self.connections: set[Connection] = set()
+        self.beginning: set[asyncio.Task[None]] = set()
+        self.is_stopped = False
         self._server: asyncio.Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -146,6 +150,7 @@ class Served:
 
     def stop(self) -> None:
         """No new connections."""
+        self.is_stopped = True
         if self._server is not None:
             self._server.close()
         if self._task is not None:
@@ -171,53 +176,79 @@ async def serve(
     def connection(proxied: Peer | None = None) -> Connection:
         return Connection(listener.service, tls, make, served.connections, proxied)
 
-    if listener.proxy_protocol:
-        return served.by(loop.create_task(_serve_proxied(sock, listener, connection, context, trusted)))
-    return served.by(await loop.create_server(connection, sock=sock, ssl=context, backlog=BACKLOG))
+    if listener.proxy_protocol or context is not None:
+        begin = partial(_begin, listener, connection, context, trusted, served)
+        return served.by(loop.create_task(_accept(sock, listener, begin, served)))
+    return served.by(await loop.create_server(connection, sock=sock, backlog=BACKLOG))
 
 
-async def _serve_proxied(
+async def _accept(
     sock: socket.socket,
     listener: Listener,
-    connection: Callable[[Peer | None], Connection],
-    context: object,
-    trusted: NetworkSet,
+    begin: Callable[[socket.socket, Any], Coroutine[Any, Any, None]],
+    served: Served,
 ) -> None:
-    """The PROXY header is read from the socket itself, before any transport: what follows may be a TLS handshake."""
+    """Where something comes before the session that may fail: a server of the event loop's own tells nobody of it."""
     loop = asyncio.get_running_loop()
-    running: set[asyncio.Task[None]] = set()
     while True:
         try:
-            accepted, _ = await loop.sock_accept(sock)
+            accepted, name = await loop.sock_accept(sock)
         except OSError as error:
             log.warning("accept failed", address=listener.address, error=str(error))
             await asyncio.sleep(0.1)  # out of file descriptors: others will close theirs
             continue
-        task = loop.create_task(_begin_proxied(accepted, listener, connection, context, trusted))
-        running.add(task)
-        task.add_done_callback(running.discard)
+        task = loop.create_task(begin(accepted, name))
+        served.beginning.add(task)
+        task.add_done_callback(served.beginning.discard)
 
 
-async def _begin_proxied(
-    accepted: socket.socket,
+async def _begin(
     listener: Listener,
     connection: Callable[[Peer | None], Connection],
-    context: object,
+    context: ssl.SSLContext | None,
     trusted: NetworkSet,
+    served: Served,
+    accepted: socket.socket,
+    name: Any,
 ) -> None:
+    """The PROXY header is read from the socket itself, before any transport: what follows may be a TLS handshake.
+
+    name: of the peer, as the system gives it.
+    """
     loop = asyncio.get_running_loop()
+    peer: Peer | None = None
+    made: Connection | None = None
     try:
-        name = accepted.getpeername()
-        proxy = "" if accepted.family == socket.AF_UNIX else str(parse_ip(name[0]))
-        if proxy and proxy not in trusted:
-            raise ListenError(f"{proxy} is not in `trusted`, so its PROXY header does not count")
-        async with asyncio.timeout(PROXY_SECONDS):
-            header = await _read_header(accepted)
-        peer = _client(header, proxy, listener, name)
-        await loop.connect_accepted_socket(lambda: connection(peer), accepted, ssl=context)  # type: ignore[arg-type]
-    except (ListenError, OSError, TimeoutError) as error:
-        log.warning("connection refused", address=listener.address, reason=str(error) or "no PROXY header came")
+        if listener.proxy_protocol:
+            peer = await _named_by_proxy(accepted, name, listener, trusted)
+        made = standing = connection(peer)
+        seconds = None if context is None else HANDSHAKE_SECONDS
+        await loop.connect_accepted_socket(lambda: standing, accepted, ssl=context, ssl_handshake_timeout=seconds)
+        if served.is_stopped:
+            standing.shut_down()
+    except (ListenError, OSError, RuntimeError, TimeoutError) as error:  # Runtime: closed, says uvloop
+        if made is None or context is None:
+            log.warning("connection refused", address=listener.address, reason=str(error) or "no PROXY header came")
+        else:
+            made.handshake_failed(peer or _direct(accepted, name, listener), error)
         accepted.close()
+
+
+def _direct(accepted: socket.socket, name: Any, listener: Listener) -> Peer:
+    """A peer that nobody stands in front of."""
+    if accepted.family == socket.AF_UNIX:
+        return Peer("", 0, listener.service, local=listener.address)
+    return Peer(str(parse_ip(name[0])), name[1], listener.service)
+
+
+async def _named_by_proxy(accepted: socket.socket, name: Any, listener: Listener, trusted: NetworkSet) -> Peer | None:
+    """Whom the PROXY header names. Raises ListenError, OSError, TimeoutError."""
+    proxy = "" if accepted.family == socket.AF_UNIX else str(parse_ip(name[0]))
+    if proxy and proxy not in trusted:
+        raise ListenError(f"{proxy} is not in `trusted`, so its PROXY header does not count")
+    async with asyncio.timeout(PROXY_SECONDS):
+        header = await _read_header(accepted)
+    return _client(header, proxy, listener, name)
 
 
 def _client(header: ProxyHeader, proxy: str, listener: Listener, name: Any) -> Peer | None:

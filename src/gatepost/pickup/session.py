@@ -79,6 +79,11 @@ class Pop3Session:
             self._greet(decided)  # type: ignore[arg-type]
             self._flush()
 
+    def handshake_failed(self, reason: str) -> None:
+        """Implicit TLS came to nothing; that is all there is to record."""
+        self.gate.handshake_failed()
+        self.connection_lost(reason)
+
     def data_received(self, octets: bytes) -> None:
         """Take what came, answer what is complete, in one write."""
         self.parser.feed(octets)

@@ -108,6 +108,11 @@ class SessionDriver(Protocol):
         """The connection stands (with TLS already, on an implicit TLS listener)."""
         ...
 
+    def handshake_failed(self, reason: str) -> None:
+        """In the place of all other calls: there was to be TLS from the first octet on, and it came to nothing.
+        reason: for the record."""
+        ...
+
     def data_received(self, octets: bytes) -> None: ...
 
     def tls_started(self) -> None:
