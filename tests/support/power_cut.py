@@ -12,6 +12,7 @@ synced since. What is written through a mapping is not seen: SQLite's -shm, whic
 from __future__ import annotations
 
 import re
+import time
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ import msgspec
 from tests.programs import program
 
 MAX_STRING_OCTETS: Final = 8 << 20
+PATIENCE_SECONDS: Final = 20.0
 CALLS: Final = (
     "openat", "lseek", "mkdir", "rename", "link", "linkat", "unlink", "unlinkat", "ftruncate", "fallocate",
     "write", "pwrite64", "writev", "pwritev", "sendto", "sendmsg", "fsync", "fdatasync",
@@ -55,14 +57,22 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def read_trace(trace: Path) -> list[Call]:
-    """All calls of all threads."""
+    """All calls of all threads, once strace has written them down. The program has ended."""
     calls = []
     for file in trace.parent.glob(f"{trace.name}.*"):
-        for line in file.read_text("ascii").splitlines():
+        for line in _whole(file).splitlines():
             call = _call(line)
             if call is not None:
                 calls.append(call)
     return calls
+
+
+def _whole(file: Path) -> str:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not (text := file.read_text("ascii")).endswith("+++\n"):
+        assert time.monotonic() < until, f"{file}: its process does not end"
+        time.sleep(0.02)
+    return text
 
 
 def _call(line: str) -> Call | None:

@@ -70,6 +70,7 @@ class Server:
 
     services: each gets a listener on loopback. top: TOML lines before the first table. config: TOML after the
     listeners. listen: further keys of a service's listener, as TOML lines. accounts: what is there at the start.
+    watched_by: makes of the words that start it those that start it under a program that watches it.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Server:
         workers: int = 1,
         data: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        watched_by: Callable[[Sequence[str]], list[str]] = list,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -93,6 +95,7 @@ class Server:
         self.ports = {service: free_port() for service in services}
         self._proxied = {service for service, lines in (listen or {}).items() if "proxy_protocol = true" in lines}
         self._environment = {**os.environ, "SSL_CERT_FILE": str(folder / "nobody.pem"), **(environment or {})}
+        self._watched_by = watched_by
         self._process: subprocess.Popen[bytes] | None = None
         text = f'hostname = "{HOSTNAME}"\ndata = "{self.data}"\nworkers = {workers}\npostmaster = "{ADA}"\n{top}\n'
         for service, port in self.ports.items():
@@ -134,9 +137,8 @@ class Server:
     def start(self) -> None:
         """Returns when it serves. Raises ServerFailed."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [GATEPOST, "--config", str(self.file), "serve"], stdout=log, stderr=log, env=self._environment
-            )
+            words = self._watched_by([str(GATEPOST), "--config", str(self.file), "serve"])
+            self._process = subprocess.Popen(words, stdout=log, stderr=log, env=self._environment)
         try:
             for service in self.ports:
                 self.wait_for(lambda service=service: self._answers(service), f"{service} answers")  # type: ignore[misc]
