@@ -1,6 +1,6 @@
 """The web server in a worker's own event loop, on a socket that was bound before the fork.
 
-Not here: what is served (`health`).
+Not here: what is served (`health`), and the server for strangers (`public_serving`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ async def serve_admin(sock: socket.socket, app: ASGIApp, tls: ssl.SSLContext | N
 
     tls: the context; needed wherever others than this machine reach the listener.
     """
-    server = _Server(_config(app, tls))
+    server = Server(configured(app, tls))
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
     try:
         await asyncio.shield(serving)
@@ -34,7 +34,8 @@ async def serve_admin(sock: socket.socket, app: ASGIApp, tls: ssl.SSLContext | N
         raise
 
 
-def _config(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
+def configured(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
+    """How all web servers here are set up."""
     return uvicorn.Config(
         app,
         http="httptools",
@@ -50,7 +51,7 @@ def _config(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """One that leaves the process's signals to the process."""
 
     @contextmanager
