@@ -7,16 +7,17 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
 import pytest
-from tests.conformance.spool import BODY, NOW, PREFIX, add, end, ids, whole
+from tests.conformance.spool import BODY, NOW, PREFIX, add, end, ids, new_entry, whole, written
 from tests.support.clock import HandClock
 
 from gatepost.spool.model import State
 from gatepost.spool.settings import SpoolSettings
+from gatepost.store.sqlite import writer
 from gatepost.store.sqlite.spool import SqliteSpool
 
 LARGE = b"0123456789abcdef" * 20_000
@@ -85,12 +86,20 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         disk.sync(os.readlink(f"/proc/self/fd/{descriptor}"))
 
     monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "fdatasync", fsync)
     yield disk
     vfs.unregister()
 
 
 def open_spool(data: Path) -> SqliteSpool:
     return SqliteSpool.open(data, "0", SpoolSettings(), HandClock(NOW))
+
+
+async def until(found: Callable[[], bool]) -> None:
+    """Returns once `found` does; for what another thread does."""
+    async with asyncio.timeout(20):
+        while not found():  # noqa: ASYNC110 - the thread tells nobody
+            await asyncio.sleep(0.001)
 
 
 async def test_what_was_added_survives_a_power_cut_right_after_it(tmp_path: Path, disk: Disk) -> None:
@@ -105,15 +114,81 @@ async def test_what_was_added_survives_a_power_cut_right_after_it(tmp_path: Path
     await spool.close()
 
 
-async def test_a_settled_entry_does_not_come_back_after_a_power_cut(tmp_path: Path, disk: Disk) -> None:
+@pytest.fixture
+def never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rides is synced with something else, or not at all."""
+    monkeypatch.setattr(writer, "RIDE_SECONDS", 3600.0)
+
+
+async def test_a_settled_entry_does_not_come_back_once_something_else_was_kept(
+    tmp_path: Path, disk: Disk, never_by_itself: None
+) -> None:
     spool = open_spool(tmp_path / "data")
     done, deferred = await add(spool, "a@example.org", body=LARGE), await add(spool, "b@example.com")
     first, second = await spool.lease(NOW, 2)
     assert first.id == done
     await spool.settle([*end([first], State.DONE), *end([second], State.DEFERRED, NOW + 60)])
+    another = await add(spool, "c@example.com")
     after = open_spool(disk.after_the_cut(tmp_path / "data", tmp_path / "cut"))
-    assert ids(await after.lease(NOW + 60, 10)) == [deferred]
+    assert ids(await after.lease(NOW + 60, 10)) == [another, deferred]
     await after.close()
+    await spool.close()
+
+
+async def test_what_is_settled_is_synced_soon_by_itself(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RIDE_SECONDS", 0.001)
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 3600.0)  # no checkpoint does it
+    spool = open_spool(tmp_path / "data")
+    await add(spool, body=LARGE)
+    leased = await spool.lease(NOW, 1)
+    before = disk.syncs
+    await spool.settle(end(leased, State.DONE))
+    await until(lambda: disk.syncs > before and not os.listdir(spool._layout.content))
+    after = open_spool(disk.after_the_cut(tmp_path / "data", tmp_path / "cut"))
+    assert after.entries == 0
+    await after.close()
+    await spool.close()
+
+
+async def test_an_entry_whose_settlement_a_power_cut_undoes_comes_back_whole(
+    tmp_path: Path, disk: Disk, never_by_itself: None
+) -> None:
+    """Its content file must not be gone before its row is."""
+    spool = open_spool(tmp_path / "data")
+    entry_id = await add(spool, body=LARGE)
+    await spool.settle(end(await spool.lease(NOW, 1), State.DONE))
+    assert spool.entries == 0
+    after = open_spool(disk.after_the_cut(tmp_path / "data", tmp_path / "cut"))
+    assert await whole(after, entry_id) == PREFIX + LARGE
+    assert ids(await after.lease(NOW, 1)) == [entry_id]
+    await after.close()
+    await spool.close()
+    assert os.listdir(spool._layout.content) == []
+
+
+async def test_what_delivery_adds_is_kept_before_it_goes_on(tmp_path: Path, disk: Disk, never_by_itself: None) -> None:
+    """Only then what it was made from may go, which can lie in another spool."""
+    spool = open_spool(tmp_path / "data")
+    await add(spool)
+    leased = await spool.lease(NOW, 1)
+    made = new_entry("eve@example.net")
+    await spool.settle(end(leased, State.DONE), [(made, written(spool, BODY))])
+    after = open_spool(disk.after_the_cut(tmp_path / "data", tmp_path / "cut"))
+    assert ids(await after.lease(NOW, 10)) == [made.id]
+    await after.close()
+    await spool.close()
+
+
+async def test_a_lease_and_a_settlement_cost_no_sync(tmp_path: Path, disk: Disk, never_by_itself: None) -> None:
+    spool = open_spool(tmp_path / "data")
+    await add(spool)
+    before = disk.syncs
+    for _ in range(20):
+        await add(spool)
+        await spool.settle(end(await spool.lease(NOW, 10), State.DONE))
+    assert disk.syncs - before == 2 * 20  # of each sync a folder is noted too
     await spool.close()
 
 

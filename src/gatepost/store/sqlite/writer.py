@@ -1,5 +1,7 @@
 """One thread that writes to a database for all tasks of a worker: what comes together shares one commit and one sync.
 
+What may be lost in a power cut has no sync of its own: it rides on the next one, which comes soon in any case.
+
 Not here: what is written (the caller's `perform`), and opening the database (`connection`).
 """
 
@@ -7,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
@@ -17,6 +21,7 @@ import apsw
 MAX_BATCH: Final = 256
 MAX_BATCH_OCTETS: Final = 4 * 1024 * 1024
 CHECKPOINT_OCTETS: Final = 8 * 1024 * 1024
+RIDE_SECONDS: Final = 0.2  # at most, until what was committed without a sync has one
 IDLE_SECONDS: Final = 1.0  # without work, then free pages are given up and the log is written back
 VACUUM_PAGES: Final = 64  # a step, so that whoever comes meanwhile waits under 20 ms
 VACUUM_FROM_PAGES: Final = 1024  # fewer are soon used again
@@ -24,15 +29,16 @@ VACUUM_PAUSE_SECONDS: Final = 0.02
 
 
 class Work:
-    """One change that waits for its commit. weight, octets: its part of a batch."""
+    """One change that waits for its commit. weight, octets: its part of a batch. rides: a power cut may undo it."""
 
-    __slots__ = ("error", "future", "item", "octets", "result", "weight")
+    __slots__ = ("error", "future", "item", "octets", "result", "rides", "weight")
 
-    def __init__(self, item: Any, future: asyncio.Future[Any], weight: int, octets: int) -> None:
+    def __init__(self, item: Any, future: asyncio.Future[Any], weight: int, octets: int, *, rides: bool) -> None:
         self.item = item
         self.future = future
         self.weight = weight
         self.octets = octets
+        self.rides = rides
         self.result: Any = None
         self.error: Exception | None = None
 
@@ -45,15 +51,16 @@ class Engine(Protocol):
         ...
 
     def committed(self) -> None:
-        """The transaction is on stable storage: count it."""
+        """The transaction is done: count it."""
         ...
 
     def rolled_back(self) -> None:
         """Nothing of it happened: forget what was noted."""
         ...
 
-    def tidy(self) -> None:
-        """After the callers were told: what may happen late (files that nothing refers to any more)."""
+    def tidy(self, *, is_synced: bool) -> None:
+        """After the callers were told: what may happen late; where all that was committed is on stable storage, that
+        is what cannot be undone too (the end of files that nothing refers to any more)."""
         ...
 
 
@@ -79,18 +86,24 @@ class GroupCommitWriter:
         self._log_pages = 0
         self._written_back = 0  # pages of the log that the last checkpoint saw
         self._checkpoint_pages = CHECKPOINT_OCTETS // int(connection.pragma("page_size"))
+        self._syncs_commits = True  # as `connection` made it
+        self._is_synced = True
+        self._synced_at = time.monotonic()
         self._patience: float | None = IDLE_SECONDS  # for the next work; None once there is nothing to tidy
         connection.set_wal_hook(self._log_grew)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, item: Any, weight: int, octets: int) -> asyncio.Future[Any]:
-        """A future that is done when `item` is committed, or has the error it met. From the loop's thread only."""
+    def submit(self, item: Any, weight: int, octets: int, *, rides: bool = False) -> asyncio.Future[Any]:
+        """A future that is done when `item` is committed, or has the error it met. From the loop's thread only.
+
+        rides: it is done before it is on stable storage; after a power cut it may be as if it had not been.
+        """
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(Work(item, future, weight, octets))
+        self._queue.put(Work(item, future, weight, octets, rides=rides))
         return future
 
     def stop(self) -> None:
@@ -106,17 +119,25 @@ class GroupCommitWriter:
                 self._patience = IDLE_SECONDS
                 self._commit(batch)
                 self._resolve(batch)
-                self._engine.tidy()
+                if not self._is_synced and time.monotonic() - self._synced_at >= RIDE_SECONDS:
+                    self._sync()
+                self._engine.tidy(is_synced=self._is_synced)
                 self._checkpoint_if_long()
+            elif not self._is_synced:
+                self._sync()
+                self._engine.tidy(is_synced=self._is_synced)
             elif running:
                 self._idle()
+        if not self._is_synced:
+            self._sync()
+            self._engine.tidy(is_synced=self._is_synced)
         self._connection.set_wal_hook(None)  # closing the connection writes the log back
 
     def _collect(self) -> tuple[list[Work], bool]:
         """The next batch, empty after a while without work, and whether to go on after it."""
         queue = self._queue
         try:
-            work = queue.get(timeout=self._patience)
+            work = queue.get(timeout=self._patience if self._is_synced else RIDE_SECONDS)
         except Empty:
             return [], True
         batch: list[Work] = []
@@ -145,7 +166,9 @@ class GroupCommitWriter:
 
     def _try(self, works: list[Work]) -> Exception | None:
         connection, engine = self._connection, self._engine
+        rides = all(work.rides for work in works)
         try:
+            self._will_sync(not rides)
             connection.execute("BEGIN IMMEDIATE")
             engine.perform(works)
             self._fault("commit.before")
@@ -158,7 +181,34 @@ class GroupCommitWriter:
             engine.rolled_back()
             return self._translate(error)
         engine.committed()
+        self._note_sync(not rides)
         return None
+
+    def _will_sync(self, is_so: bool) -> None:
+        """Whether the next commit syncs the log, and so all that was committed before."""
+        if is_so is not self._syncs_commits:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_so else 'NORMAL'}")
+            self._syncs_commits = is_so
+
+    def _note_sync(self, is_synced: bool) -> None:
+        if is_synced:
+            self._is_synced, self._synced_at = True, time.monotonic()
+        elif self._is_synced:
+            self._is_synced, self._synced_at = False, time.monotonic()
+
+    def _sync(self) -> None:
+        """The log is on stable storage with all that rode."""
+        try:
+            # Another descriptor of the same file: SQLite keeps its locks on the database, not on its log.
+            log = os.open(self._connection.filename_wal, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(log)
+            finally:
+                os.close(log)
+        except OSError:
+            self._synced_at = time.monotonic()  # tried again; the next commit with a sync of its own tells
+            return
+        self._note_sync(True)
 
     def _resolve(self, batch: list[Work]) -> None:
         assert self._loop is not None
