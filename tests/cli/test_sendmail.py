@@ -209,8 +209,10 @@ class Server:
         with connection, connection.makefile("rwb") as stream:
             self._say(stream, self.answers.get("greeting", "220 mx.example.org"))
             while line := stream.readline():
-                verb, blank, rest = line.decode().rstrip("\r\n").partition(" ")
-                command = verb.upper() + blank + rest
+                # Pythons differ in the case of what has none: "mail FROM:", "mail from:" (RFC 5321 §2.4).
+                words, colon, rest = line.decode().rstrip("\r\n").partition(":")
+                verb, blank, argument = words.partition(" ")
+                command = verb.upper() + blank + (argument.upper() + colon + rest if colon else argument)
                 self.heard.append(command)
                 if command == "QUIT":
                     self._say(stream, "221 2.0.0 Goodbye")
