@@ -21,6 +21,9 @@ _MAX_BOUNDARY_LINE: Final = 1000  # RFC 2046 §5.1.1: 70 characters and blanks; 
 
 _FIELD: Final = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*\n?")
 _TYPE: Final = re.compile(rb"content-type[ \t]*:[ \t\r\n]*([a-z0-9.+-]+/[a-z0-9.+-]+)", re.IGNORECASE)
+_HOLDS_OTHERS: Final = re.compile(
+    rb"^content-type[ \t]*:[ \t\r\n]*m", re.IGNORECASE | re.MULTILINE
+)  # multipart, message
 _BOUNDARY: Final = re.compile(
     rb';[ \t\r\n]*boundary[ \t\r\n]*=[ \t\r\n]*(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.I
 )
@@ -104,6 +107,11 @@ class Downgrader:
         """Where the section ends: behind its blank line, or before a boundary line (a part that has no body); over
         the limit where that is certain; -1: unknown yet."""
         buffer, limit = self._buffer, self._at + MAX_HEADER_OCTETS
+        if not self._levels and self._scanned == self._at:  # nearly every header: in one step
+            if buffer.startswith(b"\r\n", self._at):
+                return self._at + 2
+            if (at := buffer.find(b"\n\r\n", self._at, limit)) >= 0:
+                return at + 3
         while self._scanned <= limit:
             end = buffer.find(b"\n", self._scanned) + 1
             if not end:
@@ -126,6 +134,8 @@ class Downgrader:
         is_first, self._is_first = self._is_first, False
         self._in_header, self._at_line_start = False, True
         self._parts += 1
+        if self._default == b"text/plain" and section.isascii() and _HOLDS_OTHERS.search(section) is None:
+            return section
         fields = [match.group() for match in _FIELD.finditer(section)]
         kind, boundary = self._default, None
         is_opaque = any(_OPAQUE.match(field) for field in fields)
