@@ -30,6 +30,7 @@ from gatepost.audit.writer import AuditWriter
 from gatepost.config import Config
 from gatepost.delivery.assembly import assemble, assemble_hosts, assemble_passage
 from gatepost.delivery.loop import DeliveryLoop
+from gatepost.delivery.sealed_maildrops import SealedMaildrops
 from gatepost.gate.announced import Announcements
 from gatepost.gate.callouts import Callouts
 from gatepost.gate.door import Door
@@ -107,6 +108,7 @@ class Assembly:
         self.sending = msgspec.structs.replace(config.delivery, own=own)
         self.hosts = assemble_hosts(self.sending, self.resolver, self.connector, self.clock, random.random)
         self.probes, self.callouts = self._build_questions()
+        self.sealer = self._build_sealer()
         self.door = self._build_door()
         self.gate = self._build_gate(data.secret())
         self.delivery = self._build_delivery()
@@ -159,11 +161,11 @@ class Assembly:
             probes=self.probes,
             callouts=self.callouts,
             seal_work=self.seal_work,
-            sealer=self._build_sealer(),
+            sealer=self.sealer,
         )
 
     def _build_sealer(self) -> Sealer:
-        fetcher = HttpsFetcher(self.resolver)
+        fetcher = HttpsFetcher(self.resolver, own=own_endpoints(self.config.listeners))
         discovery = Discovery(self.keys, self.clock, self.resolver, fetcher, self.config.discovery, self.keys)
         return Sealer(self.config.sealing, discovery, self.seal_work, self.clock)
 
@@ -184,7 +186,7 @@ class Assembly:
             self.sending,
             spool=self.spool,
             addresses=self.gate.directory,
-            maildrops=self.maildrops,
+            maildrops=SealedMaildrops(self.maildrops, self.gate.directory, self.sealer),
             resolver=self.resolver,
             connector=self.connector,
             recorder=self.recorder,

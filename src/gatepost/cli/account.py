@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gatepost.cli import app_password, output
+from gatepost.cli import account_seal, app_password, output
 from gatepost.cli.account_parts import Address, existing, time_or_none
 from gatepost.cli.errors import USAGE, CommandError
 from gatepost.cli.options import AsJson, ConfigFile, given, noun
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 app = noun("Accounts: who has a mailbox here, and may log in.")
 app.add_typer(app_password.app, name="app-password")
+app.command("seal")(account_seal.seal)
 
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 Quota = Annotated[
@@ -254,5 +255,6 @@ def _shown(account: Account) -> dict[str, Any]:
         "send_as": list(account.send_as),
         "password": any(not credential.name for credential in account.credentials),
         "app_passwords": [credential.name for credential in account.credentials if credential.name],
+        "seal": account_seal.shown(account),
         "created": time_or_none(account.created),
     }

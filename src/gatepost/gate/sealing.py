@@ -7,6 +7,7 @@ a message that is sealed (`intake.sealing`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -51,6 +52,10 @@ class Sealer:
         self._signers = settings.signers
         self._finder = finder
         self._clock = clock
+
+    def now(self) -> datetime:
+        """The time of day, UTC."""
+        return self._clock.now()
 
     def rule(self, reverse_path: Path, recipient: Path, header: HeaderSection | None = None) -> Any:
         """As `seal.rules.rule_for`."""
