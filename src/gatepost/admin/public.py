@@ -18,12 +18,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gatepost.seal.key_names import ADVANCED_LABEL
 from gatepost.seal.port import KeyStoreError, PublishedKeys
 
 log = structlog.get_logger()
 
 PATH: Final = "/.well-known/openpgpkey"
-ADVANCED: Final = "openpgpkey."
 HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",  # §3.1: for mail programs that are web pages
     "Cache-Control": "max-age=300",
@@ -81,7 +81,7 @@ class _Directory:
         """
         host = request.headers.get("host", "").partition(":")[0].rstrip(".").lower()
         domain = str(request.path_params.get("domain", "")).lower()
-        if domain and host != f"{ADVANCED}{domain}":
+        if domain and host != f"{ADVANCED_LABEL}.{domain}":
             return ""
         domain = domain or host
         return domain if domain in self._parts.domains else ""

@@ -11,6 +11,8 @@ from typing import Final
 
 import structlog
 
+from gatepost.admin.public import PublicParts, public_app
+from gatepost.admin.public_serving import serve_public
 from gatepost.app.assembly import Assembly
 from gatepost.config import Config
 from gatepost.intake.session import SmtpSession
@@ -73,12 +75,17 @@ class Worker:
                 self._tasks.append(
                     loop.create_task(self._parts.observation.serve(sock, context, self._parts.announcements))
                 )
+            elif listener.service == "web":
+                # Behind a unix socket is a web server of ours, which has spoken TLS already.
+                context = None if listener.address.startswith(UNIX) or tls is None else tls.context
+                public = public_app(PublicParts(self._parts.keys, self._parts.config.domains))
+                self._tasks.append(loop.create_task(serve_public(sock, public, context)))
             elif make is not None:
                 speaks = asking if listener.service in LOGINS else tls
                 self._served.append(await serve(sock, listener, make, speaks, self._parts.config.trusted))
 
     def _driver_of(self, listener: Listener) -> Callable[[Wire], SessionDriver] | None:
-        """What makes the session of a connection; None for what is served by others (`admin`)."""
+        """What makes the session of a connection; None for what is served by others (`admin`, `web`)."""
         if listener.service in ("pop3", "pop3s"):
             return lambda wire: Pop3Session(wire, self._parts.pickup)
         if listener.service in ("mx", "submission", "submissions", "lmtp"):
@@ -143,6 +150,7 @@ class Worker:
         await self._parts.spool.close()
         self._parts.maildrops.close()
         self._parts.accounts.close()
+        self._parts.keys.close()
         self._parts.standing.close()
         self._parts.threads.shutdown(wait=False)
         self._parts.event("server", {"what": "worker stopped"})

@@ -98,7 +98,7 @@ def check_dns(
     from gatepost.verify.own_dns import is_in_order
 
     settings = configuration()
-    findings = asyncio.run(_look_up(settings, [_domain_of_ours(settings, text) for text in domains or ()]))
+    findings = asyncio.run(_look_up(settings, [domain_of_ours(settings, text) for text in domains or ()]))
     if given.as_json:
         output.rows([msgspec.structs.asdict(each) for each in findings], (), "")
     else:
@@ -128,7 +128,8 @@ async def _look_up(settings: Config, domains: list[str]) -> list[Finding]:
     return [*findings, *(each for found in of_domains for each in found)]
 
 
-def _domain_of_ours(settings: Config, text: str) -> str:
+def domain_of_ours(settings: Config, text: str) -> str:
+    """The A-labels of one of our domains. Raises CommandError."""
     from gatepost.cli.errors import USAGE, CommandError
     from gatepost.config.hosts import read_domain
     from gatepost.config.problem import Wrong

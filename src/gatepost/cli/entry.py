@@ -32,6 +32,7 @@ NOUNS: Final = {
     "ban": "ban",
     "audit": "audit",
     "policy": "policy",
+    "dns": "dns",
     "key": "key",
     "seal": "seal",
     "open": "open",

@@ -16,8 +16,8 @@ from gatepost.config.problem import Wrong, show
 from gatepost.config.texts import read_text
 from gatepost.mail.network import is_special
 
-SERVICES: Final = ("mx", "submission", "submissions", "pop3", "pop3s", "lmtp", "admin")
-UNBUILT_SERVICES: Final = ("web", "delegation", "milter")
+SERVICES: Final = ("mx", "submission", "submissions", "pop3", "pop3s", "lmtp", "admin", "web")
+UNBUILT_SERVICES: Final = ("delegation", "milter")
 SMTP_SERVICES: Final = frozenset({"mx", "submission", "submissions", "lmtp"})
 MAX_SOCKET_PATH_OCTETS: Final = 107  # sun_path of Linux, without its closing NUL
 _PORT = re.compile(r"[0-9]{1,5}")

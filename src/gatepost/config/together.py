@@ -95,9 +95,11 @@ def _check_listener(listen: Listen, at: Location, trusts_nobody: bool, problems:
             )
     if listen.xclient and listen.service not in SMTP_SERVICES:
         problems.error((*at, "xclient"), f"XCLIENT is a command of SMTP, and {listen.service} is not", "remove xclient")
+    if listen.service in ("admin", "web") and listen.proxy_protocol:
+        problems.error(
+            (*at, "proxy_protocol"), f"the {listen.service} service reads no PROXY header", "remove proxy_protocol"
+        )
     if listen.service == "admin":
-        if listen.proxy_protocol:
-            problems.error((*at, "proxy_protocol"), "the admin service reads no PROXY header", "remove proxy_protocol")
         if not listen.address.is_local:
             problems.error((*at, "address"), f"admin on {listen.address} would be reached from other hosts without TLS",
                            'listen on this machine only, as in "127.0.0.1:8025"')  # fmt: skip

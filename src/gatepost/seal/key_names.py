@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from gatepost.mail.address import parse_mailbox
 
+ADVANCED_LABEL: Final = "openpgpkey"
 _Z_BASE_32: Final = "ybndrfg8ejkmcpqxot1uwisza345h769"  # RFC 6189 §5.1.6
 _HASH_OCTETS: Final = 28  # RFC 7929 §3: SHA2-256 truncated, so that its hex fits into a label
 
@@ -29,7 +30,7 @@ class KeyPlaces:
     @property
     def advanced_host(self) -> str:
         """The host of the advanced method; where it does not exist, the direct one is asked."""
-        return f"openpgpkey.{self.domain}"
+        return f"{ADVANCED_LABEL}.{self.domain}"
 
     @property
     def advanced_url(self) -> str:
