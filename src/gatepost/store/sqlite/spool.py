@@ -34,7 +34,7 @@ from gatepost.store.sqlite.spool_opening import (
     translated,
 )
 from gatepost.store.sqlite.spool_schema import Prepared, prepare
-from gatepost.store.sqlite.writer import GroupCommitWriter, Work
+from gatepost.store.sqlite.writer import GroupCommitWriter, Statement, Work
 
 FILE_THREADS: Final = 4  # large messages that are synced at the same time
 FREE_CHECK_SECONDS: Final = 1.0
@@ -233,9 +233,13 @@ class SqliteSpool:
         if not self._is_open:
             return
         self._is_open = False
+        self._writer.hand_over()
         await asyncio.get_running_loop().run_in_executor(None, self._close)
 
     # --- what the writer's thread calls
+
+    def at_once(self, works: Sequence[Work]) -> Statement | None:
+        return self._rows.at_once(works)
 
     def perform(self, works: Sequence[Work]) -> None:
         self._rows.perform(works)

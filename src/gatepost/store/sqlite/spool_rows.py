@@ -17,6 +17,7 @@ import msgspec
 from gatepost.spool.model import SETTLED, Entry, EntryRecipient, Hold, Settlement, State
 from gatepost.spool.transitions import Action, Standing, act, reclaim, settle
 from gatepost.store.sqlite.spool_schema import (
+    ARRIVAL_COLUMNS,
     CODES,
     STATES,
     EntryRow,
@@ -27,20 +28,15 @@ from gatepost.store.sqlite.spool_schema import (
     decode_recipient,
 )
 from gatepost.store.sqlite.spool_waiting import Waiting
-from gatepost.store.sqlite.writer import Work
+from gatepost.store.sqlite.writer import Statement, Work
 
-# Rows in one statement. Each statement gives the interpreter's lock away and must win it back from a busy loop.
-STRIDES: Final = (32, 8, 1)
-
-
-def _inserts(table: str, columns: int) -> dict[int, str]:
-    row = "(" + ",".join("?" * columns) + ")"
-    return {stride: f"INSERT INTO {table} VALUES " + ",".join([row] * stride) for stride in STRIDES}  # noqa: S608
-
-
-INSERT_ENTRY: Final = _inserts("entry", 7)
-INSERT_CONTENT: Final = _inserts("content", 3)
-INSERT_RECIPIENT: Final = _inserts("recipient", 13)
+MAX_ARRIVALS: Final = 32  # rows in one statement; SQLite keeps each number of them prepared
+_ARRIVAL_ROW: Final = "(" + ",".join("?" * ARRIVAL_COLUMNS) + ")"
+ARRIVALS: Final = [
+    "INSERT INTO arrival VALUES " + ",".join([_ARRIVAL_ROW] * number)  # noqa: S608
+    for number in range(MAX_ARRIVALS + 1)
+]
+_NO_ENTRY: Final = (None,) * 8  # in front of an entry's second recipient
 RECIPIENT_COLUMNS: Final = (
     "number, state, destination, due, attempts, delay_told, wish, reply, remote, head, held_by, hold_reason"
 )
@@ -82,6 +78,15 @@ class SpoolRows:
         self._damage: list[tuple[str, str]] = []
 
     # --- what the writer calls
+
+    def at_once(self, works: Sequence[Work]) -> Statement | None:
+        """The statement that adds all that they bring, where they bring nothing else and it is not too much."""
+        added = [work.item for work in works if type(work.item) is Prepared]
+        if len(added) != len(works) or sum([len(prepared.recipients) for prepared in added]) > MAX_ARRIVALS:
+            return None
+        statement = _statement(self._arrivals(added))
+        self._note(added)
+        return statement
 
     def perform(self, works: Sequence[Work]) -> None:
         added = [work.item for work in works if type(work.item) is Prepared]
@@ -139,36 +144,24 @@ class SpoolRows:
     # --- adding
 
     def insert(self, added: Sequence[Prepared]) -> None:
-        number = self._next_number
-        entries: list[tuple[Any, ...]] = []
-        contents: list[tuple[Any, ...]] = []
-        recipients: list[tuple[Any, ...]] = []
-        waiting: dict[str, float] = {}
-        for prepared in added:
-            entries.append((number, *prepared.entry))
-            contents.append((number, prepared.prefix, prepared.content))
-            for row in prepared.recipients:
-                recipients.append((number, *row))
-                _, state, destination, due = row[:4]
-                if state == 0 and due < waiting.get(destination, due + 1):
-                    waiting[destination] = due
-            number += 1
-            self._octets_noted += prepared.octets
-        self._insert(INSERT_ENTRY, entries)
-        self._insert(INSERT_CONTENT, contents)
-        self._insert(INSERT_RECIPIENT, recipients)
-        for destination, due in waiting.items():
-            self.waiting.note(destination, due)
-        self._entries_noted += len(added)
-        self._next_number = number
+        arrivals = self._arrivals(added)
+        for at in range(0, len(arrivals), MAX_ARRIVALS):
+            self._connection.execute(*_statement(arrivals[at : at + MAX_ARRIVALS]))
+        self._note(added)
 
-    def _insert(self, statements: dict[int, str], rows: list[tuple[Any, ...]]) -> None:
-        at = 0
-        for stride, statement in statements.items():
-            while len(rows) - at >= stride:
-                values = rows[at] if stride == 1 else tuple(chain.from_iterable(rows[at : at + stride]))
-                self._connection.execute(statement, values)
-                at += stride
+    def _arrivals(self, added: Sequence[Prepared]) -> list[tuple[Any, ...]]:
+        """Rows of `arrival`, with the numbers that `_note` will take."""
+        arrivals: list[tuple[Any, ...]] = []
+        for number, prepared in enumerate(added, self._next_number):
+            first, *others = prepared.recipients
+            arrivals.append((number, *prepared.entry, prepared.prefix, prepared.content, *first))
+            arrivals += [(number, *_NO_ENTRY, *other) for other in others]
+        return arrivals
+
+    def _note(self, added: Sequence[Prepared]) -> None:
+        self._next_number += len(added)
+        self._entries_noted += len(added)
+        self._octets_noted += sum([prepared.octets for prepared in added])
 
     # --- leasing
 
@@ -343,6 +336,10 @@ class SpoolRows:
         """The entries that are damaged."""
         rows = self._connection.execute("SELECT id FROM damaged").fetchall()
         return {row[0] for row in cast(list[tuple[str]], rows)}
+
+
+def _statement(arrivals: Sequence[tuple[Any, ...]]) -> Statement:
+    return ARRIVALS[len(arrivals)], tuple(chain.from_iterable(arrivals))
 
 
 def _wish_of(text: str) -> Action | None:

@@ -82,6 +82,28 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     """,
 )
 
+# A new entry is one row of `arrival` for each of its recipients; `id` is NULL in all but the first. One statement then
+# adds all that came together, and SQLite makes it a transaction by itself: for each statement more the writer's thread
+# would have to win the interpreter's lock back from a busy loop.
+ARRIVAL_COLUMNS: Final = 21
+ARRIVAL: Final = f"""
+    CREATE TEMP VIEW arrival (
+        number, id, received_at, octets, crc, in_file, head, prefix, content,
+        recipient, state, destination, due, attempts, delay_told, wish, reply, remote, fixed, held_by, hold_reason
+    ) AS SELECT {", ".join(["NULL"] * ARRIVAL_COLUMNS)};
+    CREATE TEMP TRIGGER arrive INSTEAD OF INSERT ON arrival BEGIN
+        INSERT INTO entry SELECT new.number, new.id, new.received_at, new.octets, new.crc, new.in_file, new.head
+            WHERE new.id IS NOT NULL;
+        INSERT INTO content SELECT new.number, new.prefix, new.content WHERE new.id IS NOT NULL;
+        INSERT INTO recipient VALUES (
+            new.number, new.recipient, new.state, new.destination, new.due, new.attempts, new.delay_told, new.wish,
+            new.reply, new.remote, new.fixed, new.held_by, new.hold_reason
+        );
+        INSERT INTO waiting SELECT new.destination, new.due WHERE new.state = 0
+            ON CONFLICT (destination) DO UPDATE SET due = excluded.due WHERE excluded.due < due;
+    END;
+"""  # noqa: S608 - nothing of it is from outside
+
 EntryRow = tuple[str, float, int, int, int, bytes]
 RecipientRow = tuple[int, int, str, float, int, int, str, str, str, bytes, str, str]
 
@@ -224,3 +246,4 @@ def use_spool(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA temp_store = memory")
     connection.execute("CREATE TEMP TABLE waiting (destination TEXT PRIMARY KEY, due REAL NOT NULL) WITHOUT ROWID")
     connection.execute("CREATE INDEX temp.waiting_due ON waiting (due)")
+    connection.execute(ARRIVAL)

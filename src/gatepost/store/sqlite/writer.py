@@ -27,6 +27,10 @@ VACUUM_PAGES: Final = 64  # a step, so that whoever comes meanwhile waits under 
 VACUUM_FROM_PAGES: Final = 1024  # fewer are soon used again
 VACUUM_PAUSE_SECONDS: Final = 0.02
 
+Statement = tuple[str, tuple[Any, ...]]
+"""SQL and its values."""
+COMMIT: Final[Statement] = ("COMMIT", ())
+
 
 class Work:
     """One change that waits for its commit. weight, octets: its part of a batch. rides: a power cut may undo it."""
@@ -45,6 +49,11 @@ class Work:
 
 class Engine(Protocol):
     """What the thread works with; every method is called in the thread and nowhere else."""
+
+    def at_once(self, works: Sequence[Work]) -> Statement | None:
+        """The one statement that carries all of them out, which is then a transaction by itself; None where there is
+        none, and nothing was done. Their `result` is None."""
+        ...
 
     def perform(self, works: Sequence[Work]) -> None:
         """Carry all of them out in the open transaction and set each `result`; raising undoes all."""
@@ -81,16 +90,15 @@ class GroupCommitWriter:
         self._engine = engine
         self._translate = translate
         self._fault = fault
-        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Work] | None] = SimpleQueue()
+        self._submitted: list[Work] = []  # in this turn of the loop
+        self._left: list[Work] = []  # taken from the queue, too many for the batch before
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._log_pages = 0
-        self._written_back = 0  # pages of the log that the last checkpoint saw
         self._checkpoint_pages = CHECKPOINT_OCTETS // int(connection.pragma("page_size"))
         self._syncs_commits = True  # as `connection` made it
         self._is_synced = True
         self._synced_at = time.monotonic()
         self._patience: float | None = IDLE_SECONDS  # for the next work; None once there is nothing to tidy
-        connection.set_wal_hook(self._log_grew)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -103,11 +111,20 @@ class GroupCommitWriter:
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(Work(item, future, weight, octets, rides=rides))
+        if not self._submitted:
+            loop.call_soon(self.hand_over)
+        self._submitted.append(Work(item, future, weight, octets, rides=rides))
         return future
 
+    def hand_over(self) -> None:
+        """The thread gets what was submitted in this turn of the loop, together: woken for the first of it, it would
+        commit that alone. From the loop's thread only."""
+        if self._submitted:
+            submitted, self._submitted = self._submitted, []
+            self._queue.put(submitted)
+
     def stop(self) -> None:
-        """Carries out what was submitted and ends the thread. Blocks."""
+        """Carries out what was handed over and ends the thread. Blocks."""
         self._queue.put(None)
         self._thread.join()
 
@@ -131,27 +148,26 @@ class GroupCommitWriter:
         if not self._is_synced:
             self._sync()
             self._engine.tidy(is_synced=self._is_synced)
-        self._connection.set_wal_hook(None)  # closing the connection writes the log back
 
     def _collect(self) -> tuple[list[Work], bool]:
         """The next batch, empty after a while without work, and whether to go on after it."""
         queue = self._queue
-        try:
-            work = queue.get(timeout=self._patience if self._is_synced else RIDE_SECONDS)
-        except Empty:
-            return [], True
+        works, self._left = self._left, []
         batch: list[Work] = []
         weight = octets = 0
-        while work is not None:
-            batch.append(work)
-            weight += work.weight
-            octets += work.octets
-            if weight >= MAX_BATCH or octets >= MAX_BATCH_OCTETS:
-                return batch, True
-            try:
-                work = queue.get_nowait()
-            except Empty:
-                return batch, True
+        try:
+            taken = works or queue.get(timeout=self._patience if self._is_synced else RIDE_SECONDS)
+            while taken is not None:
+                for at, work in enumerate(taken, 1):
+                    batch.append(work)
+                    weight += work.weight
+                    octets += work.octets
+                    if weight >= MAX_BATCH or octets >= MAX_BATCH_OCTETS:
+                        self._left = taken[at:]
+                        return batch, True
+                taken = queue.get_nowait()
+        except Empty:
+            return batch, True
         return batch, False
 
     def _commit(self, batch: list[Work]) -> None:
@@ -169,10 +185,13 @@ class GroupCommitWriter:
         rides = all(work.rides for work in works)
         try:
             self._will_sync(not rides)
-            connection.execute("BEGIN IMMEDIATE")
-            engine.perform(works)
+            statement = engine.at_once(works)
+            if statement is None:
+                connection.execute("BEGIN IMMEDIATE")
+                engine.perform(works)
+                statement = COMMIT
             self._fault("commit.before")
-            connection.execute("COMMIT")
+            connection.execute(*statement)
             self._fault("commit.after")
         except Exception as error:
             if connection.in_transaction:  # a full disk ends it without us
@@ -217,16 +236,13 @@ class GroupCommitWriter:
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
 
-    def _log_grew(self, connection: apsw.Connection, name: str, pages: int) -> int:
-        if name == "main":
-            if pages < self._log_pages:
-                self._written_back = 0  # it started anew
-            self._log_pages = pages
-        return apsw.SQLITE_OK
+    def _logged_pages(self, *, forget: bool = False) -> int:
+        """Pages written to the log since the last checkpoint; a hook would have to win the interpreter's lock."""
+        return int(self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, forget)[0])
 
     def _checkpoint_if_long(self) -> None:
         # Since the last one: while a reader keeps the log from starting anew, it must not cost each commit a sync.
-        if self._log_pages - self._written_back >= self._checkpoint_pages:
+        if self._logged_pages() >= self._checkpoint_pages:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
@@ -234,7 +250,7 @@ class GroupCommitWriter:
         self._fault("checkpoint.before")
         with contextlib.suppress(apsw.Error):  # the disk is full or failing: the log keeps all, the next commit tells
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        self._written_back = self._log_pages
+        self._logged_pages(forget=True)
 
     def _idle(self) -> None:
         connection = self._connection
@@ -245,7 +261,7 @@ class GroupCommitWriter:
                 self._patience = VACUUM_PAUSE_SECONDS
                 self._checkpoint_if_long()
                 return
-        if self._log_pages > self._written_back:
+        if self._logged_pages():
             self._checkpoint()
 
 
