@@ -1,0 +1,122 @@
+"""Keys that come with mail: the header field Autocrypt (Level 1, §2.1), read, and kept where it may be believed.
+
+Departs from the specification in two things. Only mail whose author was proven (its domain signed it, or it passed
+DMARC) tells a key, since who can write any From could choose the key. And a key that changed is not taken over: it
+waits, as every other does.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from gatepost.mail.header import HeaderSection
+from gatepost.mail.header_address import HeaderAddressError, parse_address_list
+from gatepost.seal.cms.names import address_key
+from gatepost.seal.discovery import placed
+from gatepost.seal.keys import check_key
+from gatepost.seal.model import Refused
+from gatepost.seal.port import KeptKey, KeyStore
+
+NAME: Final = b"autocrypt"
+MAX_FIELD_OCTETS: Final = 48 * 1024  # a key of ML-DSA with its signatures fits; Level 1 asks senders for 10 KiB
+LIFETIME: Final = timedelta(days=35)  # §3.3: a peer that has not sent a key for so long has perhaps none any more
+RENEWED: Final = timedelta(days=1)  # the same key in each mail is not written each time
+_KNOWN: Final = frozenset({"addr", "prefer-encrypt", "keydata"})
+
+
+class AutocryptField(msgspec.Struct, frozen=True):
+    """address: as `address_key` writes it. is_mutual: its owner wants answers encrypted. key: binary."""
+
+    address: str
+    key: bytes
+    is_mutual: bool = False
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """What came of a message. kept: how the key is kept, None where nothing is. reason: why not, "" without a field."""
+
+    kept: KeptKey | None = None
+    reason: str = ""
+
+
+async def observe_autocrypt(
+    header: HeaderSection, store: KeyStore, now: datetime, *, is_author_proven: bool
+) -> Observed:
+    """Keeps the key that a received message tells of its author, if there is one that may be used.
+
+    To be called once for each message from outside, after its checks and only where `[seal] discovery` has
+    "autocrypt"; never for mail of our own users, which proves nothing that we do not know. is_author_proven: DKIM or
+    DMARC has shown that the domain in From sent it. now: aware, UTC. Raises KeyStoreError; a message is not refused
+    for that.
+    """
+    if not any(field.name == NAME for field in header.fields):
+        return Observed()
+    field = author_field(header)
+    if field is None:
+        return Observed(reason="the field Autocrypt is malformed, is there twice, or belongs to another address")
+    if not is_author_proven:
+        return Observed(reason=f"nothing proves that the mail is from {field.address}, so its key is not kept")
+    checked = check_key(field.key, field.address, now)
+    if isinstance(checked, Refused):
+        return Observed(reason=checked.reason)
+    if checked.kind != "openpgp":
+        return Observed(reason="Autocrypt is for OpenPGP keys")
+    found = msgspec.structs.replace(checked, source="autocrypt", found_at=now, cached_until=now + LIFETIME)
+    rows = await store.find(field.address)
+    same = next((each for each in rows if each.key.fingerprint == found.fingerprint), None)
+    if same is not None and same.key.found_at is not None and same.key.found_at > now - RENEWED:
+        return Observed(same)
+    written = placed(found, rows, now)
+    for kept in written:
+        await store.put(kept)
+    return Observed(written[-1])
+
+
+def author_field(header: HeaderSection) -> AutocryptField | None:
+    """The one Autocrypt field that belongs to the one author; None where there is none, or more than one (§2.3)."""
+    if any(value.lower().startswith(b"multipart/report") for value in header.values(b"content-type")):
+        return None
+    authors = header.values(b"from")
+    if len(authors) != 1:
+        return None
+    try:
+        mailboxes = parse_address_list(authors[0]).mailboxes
+    except HeaderAddressError:
+        return None
+    if len(mailboxes) != 1:
+        return None
+    author = address_key(str(mailboxes[0].path))
+    fields = [field for value in header.values(NAME) if (field := parse_autocrypt(value)) is not None]
+    own = [field for field in fields if field.address == author]
+    return own[0] if len(own) == 1 else None
+
+
+def parse_autocrypt(value: bytes) -> AutocryptField | None:
+    """The field's value, unfolded; None for what is malformed. An attribute that is not known and does not begin with
+    "_" makes it so (§2.1): a later version may mean something that we would get wrong."""
+    if len(value) > MAX_FIELD_OCTETS:
+        return None
+    attributes: dict[str, str] = {}
+    for part in value.decode("utf-8", "replace").split(";"):
+        if not part.strip():
+            continue
+        name, sign, content = (each.strip() for each in part.partition("="))
+        name = name.lower()
+        if name.startswith("_"):
+            continue
+        if not sign or name not in _KNOWN or name in attributes:
+            return None
+        attributes[name] = content
+    address = address_key(attributes.get("addr", ""))
+    try:
+        key = base64.b64decode("".join(attributes.get("keydata", "").split()), validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    if not address or not key:
+        return None
+    return AutocryptField(address, key, attributes.get("prefer-encrypt", "").lower() == "mutual")
