@@ -25,6 +25,7 @@ run: .venv/.runtime ## a demo under demo/: the server on loopback ports, one mes
 
 test: .venv/.test ## everything the tests need, then all tests (PYTEST_ARGS="-k spool" for some)
 	@scripts/debian-packages.sh
+	@scripts/unpacked-packages.sh
 	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
 crash: .venv/.test ## kills a server under load at every named point of its writes, 5000 times (ROUNDS=200 for fewer)
