@@ -179,6 +179,19 @@ async def test_a_directory_that_gives_no_answer_is_unknown_and_never_no_key(worl
     assert (await world.keys.absence(BOB, NOW) is None) == (outcome is KeyUnknown)
 
 
+async def test_a_silent_directory_is_left_alone_for_a_moment_for_everybody_there(world: World) -> None:
+    """A letter to a hundred people of a domain that is down would hold its sender up for a quarter of an hour."""
+    finder = Discovery(world.keys, world.clock, world.dns, world.web, DiscoverySettings(("wkd",)))
+    slow = FetchError("openpgpkey.example.net: no answer within 10 s", code="timeout")
+    for name in ("bob", "carol", "dan"):
+        world.web.answers[KeyPlaces(f"{name}@example.net").advanced_url] = slow
+        assert isinstance(await finder.find(f"{name}@example.net"), KeyUnknown)
+    assert len(world.web.asked) == 1
+    world.web.put(PLACES.advanced_url, public())
+    world.clock.at += timedelta(seconds=30)
+    assert isinstance(await finder.find(BOB), KeyFound)
+
+
 STATUSES = [(404, NoKey), (403, NoKey), (302, NoKey), (500, KeyUnknown), (503, KeyUnknown), (429, KeyUnknown)]
 
 
@@ -269,12 +282,24 @@ async def test_a_key_that_may_not_be_used_is_refused_with_the_reason(world: Worl
 
 
 async def test_a_key_that_expires_is_refused_from_then_on_and_a_prolonged_one_is_taken(world: World) -> None:
-    await world.keys.put(checked(public(validity_seconds=3600), "imported"))
-    assert isinstance(await world.find(), KeyFound)
+    secret = scene.pgp_key(BOB)
+    short, prolonged = (
+        secret.extract_certificate().set_expiration(NOW + time, secret.certifier())
+        for time in (timedelta(hours=1), 365 * DAY)
+    )
+    await world.keys.put(checked(bytes(short), "imported"))
+    finder = Discovery(world.keys, world.clock, world.dns, world.web, world.settings)
+    assert isinstance(await finder.find(BOB), KeyFound)
     world.clock.at += timedelta(hours=2)
-    found = await world.find()
+    found = await finder.find(BOB)  # the same one: what it remembers of the key has ended too
     assert isinstance(found, NoKey)
     assert "expired" in found.reasons[0]
+    world.web.put(PLACES.advanced_url, bytes(prolonged))
+    found = await finder.find(BOB, refresh=True)
+    assert isinstance(found, KeyFound), found
+    assert (found.key.fingerprint, found.warnings) == (short.fingerprint.lower(), ())
+    (kept,) = await world.keys.find(BOB)
+    assert kept.key.source == "imported"
 
 
 async def test_a_changed_key_is_a_warning_and_the_old_one_stays_until_somebody_trusts_the_new_one(world: World) -> None:

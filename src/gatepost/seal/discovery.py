@@ -18,7 +18,7 @@ from gatepost.ports.fetch import Fetcher
 from gatepost.ports.resolver import Resolver
 from gatepost.seal.cms.names import address_key
 from gatepost.seal.key_names import KeyPlaces
-from gatepost.seal.keys import check_key, fingerprint_of
+from gatepost.seal.keys import KeyChecks, fingerprint_of
 from gatepost.seal.lookups import Looked, look_for_openpgpkey, look_for_smimea, look_in_directory
 from gatepost.seal.model import DiscoveryMethod, Kind, RecipientKey, Refused
 from gatepost.seal.port import SOURCES, Absence, KeptKey, KeyStore, PublishedKeys
@@ -27,6 +27,8 @@ from gatepost.seal.settings import DiscoverySettings
 KINDS: Final[tuple[Kind, ...]] = ("openpgp", "smime")
 LOOKED_UP: Final[dict[DiscoveryMethod, Kind]] = {"wkd": "openpgp", "openpgpkey": "openpgp", "smimea": "smime"}
 """The methods that ask somebody, and the kind of key that they find."""
+SILENT_SECONDS: Final = 30.0
+MAX_SILENT: Final = 1000
 SHORTEST: Final = timedelta(minutes=5)  # a record with a TTL of 0 is not asked for each recipient
 
 
@@ -78,6 +80,8 @@ class Discovery:
         self._fetcher = fetcher
         self._settings = settings
         self._published = published
+        self._checks = KeyChecks()
+        self._silent: dict[tuple[DiscoveryMethod, str], tuple[float, Looked]] = {}
 
     async def find(
         self, address: str, kinds: Sequence[Kind] = KINDS, *, refresh: bool = False, asks: bool = True
@@ -92,7 +96,9 @@ class Discovery:
             places = KeyPlaces(address)
         except AddressError as error:
             return NoKey(address, (f"{address!r} is not an address: {error}",))
-        search = _Search(key, places, tuple(kinds), self._clock.now(), await self._store.find(key), refresh)
+        search = _Search(
+            key, places, tuple(kinds), self._clock.now(), await self._store.find(key), refresh, self._checks
+        )
         if self._published is not None and (own := await self._own(search, self._published)) is not None:
             return KeyFound(own)
         is_asked = asks and set(KINDS) <= set(kinds) and any(each in LOOKED_UP for each in self._settings.discovery)
@@ -120,7 +126,7 @@ class Discovery:
         """The key that we publish ourselves for the address."""
         for each in await published.of_address(search.address):
             if each.kind in search.kinds:
-                found = check_key(each.material, search.address, search.now)
+                found = self._checks.check(each.material, search.address, search.now)
                 if isinstance(found, Refused):
                     search.refused(found)
                 else:
@@ -138,7 +144,7 @@ class Discovery:
             lifetime = max(SHORTEST, min(lifetime, looked.lifetime))
         sound: list[RecipientKey] = []
         for octets in looked.keys:
-            checked = check_key(octets, search.address, search.now)
+            checked = self._checks.check(octets, search.address, search.now)
             if isinstance(checked, Refused):
                 search.refused(checked)
                 if checked.code == "revoked":
@@ -154,10 +160,23 @@ class Discovery:
         return await self._taken(sound[0], search) if sound else None
 
     async def _look(self, method: DiscoveryMethod, places: KeyPlaces) -> Looked:
+        """What the place says. One that is silent is left alone for a moment: a letter to a hundred people there would
+        wait a hundred times."""
+        at, now = (method, places.domain), self._clock.monotonic()
+        until, silent = self._silent.get(at, (0.0, None))
+        if silent is not None and now < until:
+            return silent
         if method == "wkd":
-            return await look_in_directory(places, self._fetcher, self._resolver, self._settings.timeout)
-        look = look_for_openpgpkey if method == "openpgpkey" else look_for_smimea
-        return await look(places, self._resolver)
+            looked = await look_in_directory(places, self._fetcher, self._resolver, self._settings.timeout)
+        else:
+            look = look_for_openpgpkey if method == "openpgpkey" else look_for_smimea
+            looked = await look(places, self._resolver)
+        if len(self._silent) >= MAX_SILENT:
+            self._silent.clear()
+        self._silent.pop(at, None)
+        if looked.is_failure:
+            self._silent[at] = (self._clock.monotonic() + SILENT_SECONDS, looked)
+        return looked
 
     async def _withdraw(self, fingerprint: str, search: _Search) -> None:
         """A key whose owner revoked it is used no more, wherever it once came from."""
@@ -194,13 +213,14 @@ class _Search:
 
     def __init__(
         self, address: str, places: KeyPlaces, kinds: tuple[Kind, ...], now: datetime, rows: tuple[KeptKey, ...],
-        refresh: bool,
+        refresh: bool, checks: KeyChecks,
     ) -> None:  # fmt: skip
         self.address, self.places, self.kinds, self.now, self.rows = address, places, kinds, now, rows
         self.reasons: list[str] = []
         self.failures: list[str] = []
         self.codes: frozenset[str] = frozenset()
         self._refresh = refresh
+        self._checks = checks
 
     def kept(self, method: DiscoveryMethod) -> RecipientKey | None:
         """A key that came by `method`, as long as it is remembered."""
@@ -218,7 +238,7 @@ class _Search:
     def usable(self, kept: KeptKey) -> RecipientKey | None:
         """The key, checked at this moment."""
         key = kept.key
-        checked = check_key(key.material, self.address, self.now)
+        checked = self._checks.check(key.material, self.address, self.now)
         if isinstance(checked, Refused):
             self.refused(checked)
             return None

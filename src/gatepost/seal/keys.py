@@ -15,6 +15,7 @@ from gatepost.seal.openpgp_library import OpenPgpError
 from gatepost.seal.smime_keys import check_certificate, load_certificate, load_certificates
 
 MAX_KEY_OCTETS = 1024 * 1024  # keys with the signatures of thousands have been used to choke programs
+MAX_REMEMBERED = 4096  # keys: some megabytes
 
 
 def kind_of(material: bytes) -> Kind:
@@ -40,6 +41,26 @@ def check_key(material: bytes, address: str, now: datetime) -> RecipientKey | Re
     if kind_of(material) == "smime":
         return check_certificate(material, key, now)
     return check_openpgp(material, key, now)
+
+
+class KeyChecks:
+    """`check_key` with a memory: it costs milliseconds of the processor, and of a key that was sound once only time
+    changes what it says."""
+
+    def __init__(self) -> None:
+        self._sound: dict[tuple[str, bytes], RecipientKey] = {}
+
+    def check(self, material: bytes, address: str, now: datetime) -> RecipientKey | Refused:
+        """As `check_key`."""
+        known = self._sound.get((address, material))
+        if known is not None and (known.valid_until is None or now < known.valid_until):
+            return known
+        checked = check_key(material, address, now)
+        if not isinstance(checked, Refused):
+            if len(self._sound) >= MAX_REMEMBERED:
+                self._sound.clear()
+            self._sound[address, material] = checked
+        return checked
 
 
 def split_keys(material: bytes) -> tuple[bytes, ...]:
