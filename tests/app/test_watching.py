@@ -44,6 +44,7 @@ class Scene:
         self.bans = Bans(standing, self.record, self.clock, ids, trusted)
         self.holds = Holds(standing, self.record, self.clock, ids)
         self.told: list[str] = []
+        self.frozen: list[str] = []
         self.detectors = Detectors(settings or DetectorSettings(), LOOPBACK)
         self.watching = Watching(
             self.data,
@@ -53,8 +54,13 @@ class Scene:
             self.bans,
             self.holds,
             self.clock,
+            self._freeze,
         )
         self.reader = RecordWatcher(self.data.audit, WANTED, self.detectors.window_seconds, self.clock.at)
+
+    async def _freeze(self, account: str) -> list[str]:
+        self.frozen.append(account)
+        return ["A-MESSAGE"]
 
     async def _tell(self, alerts: Sequence[Alert], more: int) -> str:
         self.told += [alert.what for alert in alerts]
@@ -99,6 +105,7 @@ def test_what_is_found_is_an_alert_and_bans_and_holds_name_it(scene: Scene) -> N
     assert ban["reason"].startswith("relaying: wanted mail passed on")
     assert ban["until"] == pytest.approx(day.MIDNIGHT + 13 * 3600 + 3600, abs=600)
     hold = asyncio.run(scene.holds.find(day.USERS[9]))
+    assert scene.frozen == [day.USERS[9]]
     assert hold is not None
     assert hold.event == alerts[day.USERS[9]]["id"]
     assert scene.told == ["relaying: 198.51.100.210", f"sending: {day.USERS[9]}"]

@@ -18,10 +18,14 @@ from gatepost.store.lmdb.standing import LmdbStanding
 
 
 def bans_recorded(folder: Path) -> list[dict[str, Any]]:
+    return [event["details"] for event in events(folder, "ban")]
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
     files = (folder / "data" / "audit").glob("*-*-*/*.jsonl")
-    events = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    events.sort(key=lambda event: str(event["time"]))
-    return [event["details"] for event in events if event["kind"] == "ban"]
+    found = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    found.sort(key=lambda event: str(event["time"]))
+    return [event for event in found if event["kind"] == kind]
 
 
 def test_a_ban_is_laid_listed_and_lifted(gatepost: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Command
 from tests.cli.test_accounts import acts
-from tests.cli.test_bans import bans_recorded
+from tests.cli.test_bans import bans_recorded, events
 from tests.support.clock import HandClock
 
 from gatepost.mail.address import parse_mailbox
@@ -28,7 +28,7 @@ def account(gatepost: Command, folder: Path) -> str:
 
 
 def put_held(folder: Path, reason: str) -> str:
-    """A message of ada's, frozen for `reason`; its ID."""
+    """A message of ada's, frozen for `reason`, or waiting to be sent for none; its ID."""
 
     async def put() -> str:
         spool = SqliteSpool.open(folder / "data", "0", SpoolSettings(), HandClock(1_764_000_000.0))
@@ -39,7 +39,7 @@ def put_held(folder: Path, reason: str) -> str:
         envelope = Envelope(reverse_path=parse_mailbox(ADA), recipients=(Recipient(parse_mailbox("b@far.example")),))
         await spool.add(
             NewEntry(entry_id, envelope, 1_764_000_000.0, b"", content.octets, ("far.example",), ADA, "203.0.113.66",
-                     held_by=Hold.CHECK, hold_reason=reason),
+                     held_by=Hold.CHECK if reason else None, hold_reason=reason),
             content,
         )  # fmt: skip
         await spool.close()
@@ -67,6 +67,23 @@ def test_an_account_is_held_shown_and_released_with_what_was_frozen(
     assert [(ban["what"], ban["by"]) for ban in bans_recorded(folder)] == [
         ("account held", "grace"), ("account released", "grace"),
     ]  # fmt: skip
+
+
+def test_what_an_account_has_in_the_queue_is_frozen_with_it_and_goes_on_with_it(
+    gatepost: Command, folder: Path, account: str
+) -> None:
+    waiting, stays = put_held(folder, ""), put_held(folder, "")
+    assert gatepost("queue", "hold", stays).code == 0
+    ran = gatepost("account", "hold", ADA, "--why", "sends spam", "--json")
+    assert ran.json["messages"] == [waiting]
+    (shown,) = gatepost("queue", "show", waiting, "--json").json["recipients"]
+    assert (shown["state"], shown["held_by"]) == ("held", "account")
+    assert "its account is held" in gatepost("queue", "show", waiting).out
+    recorded = [event["details"] for event in events(folder, "server") if "account" in event["details"]]
+    assert recorded == [{"what": "queued messages held", "account": ADA, "messages": [waiting], "count": 1}]
+    assert gatepost("account", "release", ADA, "--json").json["messages"] == [waiting]
+    states = {row["id"]: row["waits"] for row in gatepost("queue", "list", "--json").json}
+    assert states == {waiting: "1 due", stays: "1 held"}
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,13 @@ DUE, LEASED, DEFERRED, HELD, DONE, BOUNCED = State
         (HELD, "release", Standing(DUE, 3, NOW)),
         (HELD, "bounce", Standing(DUE, ATTEMPTS_AT_END, NOW)),
         (HELD, "drop", Standing(DONE, 3, 50.0)),
+        (DUE, "account-hold", Standing(HELD, 3, 50.0, held_by=Hold.ACCOUNT)),
+        (DEFERRED, "account-hold", Standing(HELD, 3, 50.0, held_by=Hold.ACCOUNT)),
+        (LEASED, "account-hold", Standing(LEASED, 3, 50.0, "account-hold")),
+        (HELD, "account-hold", Standing(HELD, 3, 50.0)),
+        (DUE, "account-release", Standing(DUE, 3, 50.0)),
+        (DEFERRED, "account-release", Standing(DEFERRED, 3, 50.0)),
+        (LEASED, "account-release", Standing(LEASED, 3, 50.0)),
         *[(state, action, Standing(state, 3, 50.0)) for state in (DONE, BOUNCED) for action in ACTIONS],
         *[
             (state, action, Standing(state, 3, 50.0))
@@ -63,7 +70,14 @@ def test_only_its_own_actions_let_out_what_is_in_quarantine(action: Action) -> N
     assert act(quarantined, action, NOW) == after.get(action, quarantined)
 
 
-@pytest.mark.parametrize("held_by", [Hold.CHECK, Hold.DELIVERY])
+@pytest.mark.parametrize("held_by", [None, *Hold])
+def test_with_its_account_goes_what_only_the_account_s_hold_froze(held_by: Hold | None) -> None:
+    held = Standing(HELD, 1, 50.0, held_by=held_by)
+    assert act(held, "account-release", NOW) == (Standing(DUE, 1, NOW) if held_by is Hold.ACCOUNT else held)
+    assert act(held, "account-hold", NOW) == held
+
+
+@pytest.mark.parametrize("held_by", [Hold.CHECK, Hold.DELIVERY, Hold.ACCOUNT])
 def test_a_person_who_holds_what_is_held_takes_over(held_by: Hold) -> None:
     """Else what holds it could let it go against that person's will."""
     assert act(Standing(HELD, 1, 50.0, held_by=held_by), "hold", NOW).held_by is Hold.PERSON
@@ -71,8 +85,12 @@ def test_a_person_who_holds_what_is_held_takes_over(held_by: Hold) -> None:
 
 @pytest.mark.parametrize(
     ("wish", "action", "wish_after"),
-    [("hold", "release", None), ("drop", "release", "drop"), ("hold", "drop", "drop"), ("bounce", "retry", "bounce")],
-)
+    [
+        ("account-hold", "account-release", None), ("account-hold", "release", None), ("account-hold", "hold", "hold"),
+        ("hold", "account-release", "hold"), ("hold", "account-hold", "hold"), ("drop", "account-hold", "drop"),
+        ("hold", "release", None), ("drop", "release", "drop"), ("hold", "drop", "drop"), ("bounce", "retry", "bounce"),
+    ],
+)  # fmt: skip
 def test_the_last_wish_counts_and_only_a_hold_is_taken_back(
     wish: Action, action: Action, wish_after: Action | None
 ) -> None:
@@ -89,6 +107,7 @@ def test_the_last_wish_counts_and_only_a_hold_is_taken_back(
         (None, BOUNCED, Standing(BOUNCED, 3, 50.0)),
         ("hold", DEFERRED, Standing(HELD, 4, 2000.0, held_by=Hold.PERSON)),
         ("hold", DONE, Standing(DONE, 3, 50.0)),
+        ("account-hold", DEFERRED, Standing(HELD, 4, 2000.0, held_by=Hold.ACCOUNT)),
         ("drop", DEFERRED, Standing(DONE, 4, 2000.0)),
         ("drop", BOUNCED, Standing(BOUNCED, 3, 50.0)),
         ("bounce", DEFERRED, Standing(DUE, ATTEMPTS_AT_END, NOW)),

@@ -61,7 +61,7 @@ from gatepost.store.lmdb.standing import LmdbStanding
 from gatepost.store.maildir.store import MaildirStore
 from gatepost.store.sqlite.accounts import SqliteAccounts
 from gatepost.store.sqlite.keys import SqliteKeys
-from gatepost.store.sqlite.spool_held import release_held
+from gatepost.store.sqlite.spool_held import freeze, release_held
 from gatepost.store.sqlite.spool_set import SpoolSet
 
 log = structlog.get_logger()
@@ -232,12 +232,18 @@ class Assembly:
             self.door.bans,
             Holds(self.standing, self.recorder, clock, ids),
             clock,
+            self._freeze,
         )
 
     # --- commands ------------------------------------------------------------------------------------------------
 
     def _control_handlers(self) -> Mapping[str, Handler]:
         return {CHANGE: change_handler(self.spool, self.clock.unix, self.delivery.notify)}
+
+    async def _freeze(self, account: str) -> list[str]:
+        """What an account that is held has in the queue, in this worker's spool and those of others."""
+        frozen = partial(freeze, self.data.root, account, self.clock.unix(), ask)
+        return await asyncio.get_running_loop().run_in_executor(None, frozen)
 
     async def _release_held(self, account: str, network: str) -> list[str]:
         """What is held of an account that has proved itself, in this worker's spool and those of others."""

@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,8 +26,9 @@ from gatepost.audit.event import Event, Recorder, RecordError
 from gatepost.audit.files import CannotRead
 from gatepost.audit.watcher import RecordWatcher
 from gatepost.gate.bans import Bans
-from gatepost.gate.holds import Holds
+from gatepost.gate.holds import Holds, frozen_event
 from gatepost.ports.clock import Clock
+from gatepost.spool.port import SpoolError
 from gatepost.standing.port import StandingError
 from gatepost.store.data_folder import DataFolder
 
@@ -40,6 +41,8 @@ SEAT_FILE: Final = "watch.lock"
 SEAT_SECONDS: Final = 5.0  # between two tries to be the one that watches
 LOOK_SECONDS: Final = 2.0  # between two looks at the record
 AGAIN_SECONDS: Final = 60.0  # after a look that failed
+
+Freeze = Callable[[str], Awaitable[list[str]]]
 
 
 class Watching:
@@ -54,7 +57,9 @@ class Watching:
         bans: Bans,
         holds: Holds,
         clock: Clock,
+        freeze: Freeze,
     ) -> None:
+        """freeze: what an account that is held has in the queue; tells the entries' IDs."""
         self._seat = data.run / SEAT_FILE
         self._folder = data.audit
         self._detectors = detectors
@@ -63,6 +68,7 @@ class Watching:
         self._bans = bans
         self._holds = holds
         self._clock = clock
+        self._freeze = freeze
         self._ends = threading.Event()  # tells the thread that reads the past to stop
 
     async def run(self) -> None:
@@ -131,7 +137,18 @@ class Watching:
         for network in finding.networks if ruling.ban else ():
             await self._bans.lay(network, ruling.ban, reason, event.id)
         for account in finding.accounts:
-            await self._holds.lay(account, reason, event.id)
+            if await self._holds.lay(account, reason, event.id):
+                await self._frozen(account)
+
+    async def _frozen(self, account: str) -> None:
+        """What the account had in the queue is held with it. The hold stands, whatever becomes of that."""
+        try:
+            entries = await self._freeze(account)
+        except SpoolError as error:
+            log.error("queued messages not held; use `gatepost queue hold`", account=account, error=str(error))
+            return
+        if entries:
+            self._record(frozen_event(account, entries))
 
     def _record(self, event: Event) -> None:
         self._recorder.record(event)

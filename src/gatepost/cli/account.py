@@ -192,10 +192,12 @@ def hold(
         raise CommandError("--why: the reason is empty; say in a few words why, for whoever reads it next", USAGE)
     with accounts() as (settings, store, _):
         account = existing(store, address)
-        if not lay_hold(settings, account.address, why.strip()):
+        messages = lay_hold(settings, account.address, why.strip())
+        if messages is None:
             raise CommandError(f'{account.address} is held already; "gatepost account show" tells why')
-        output.done(f'{account.address} is held; "gatepost account release {account.address}" ends it.',
-                    address=account.address)  # fmt: skip
+        count = f"; {len(messages)} of its messages in the queue with it" if messages else ""
+        output.done(f'{account.address} is held{count}; "gatepost account release {account.address}" ends it.',
+                    address=account.address, messages=messages)  # fmt: skip
 
 
 @app.command("release")

@@ -91,6 +91,8 @@ def why_held(item: EntryRecipient) -> str:
             return item.hold_reason
         case Hold.DELIVERY:
             return item.reply
+        case Hold.ACCOUNT:
+            return 'its account is held ("gatepost account show" tells why)'
         case Hold.PERSON:
             return "by a person" + (
                 f", after: {item.hold_reason or item.reply}" if item.hold_reason or item.reply else ""

@@ -32,20 +32,30 @@ def hold_on(config: Config, account: str) -> dict[str, Any] | None:
     }
 
 
-def lay_hold(config: Config, account: str, why: str) -> bool:
-    """Whether the account is held now and was not before."""
+def lay_hold(config: Config, account: str, why: str) -> list[str] | None:
+    """The messages in the queue that were frozen with the account; None when it was held before."""
+    from gatepost.gate.holds import frozen_event
+    from gatepost.net.control import ask
+    from gatepost.store.sqlite.spool_held import freeze
+
+    root = data_folder(config).root
     with standing(config) as store:
         if _found(store, account) is not None:
-            return False
+            return None
         with recording(config, "account hold", account=account, reason=why) as recorder:
-            return asyncio.run(_holds(store, recorder).lay(account, why, "", who()))
+            # The hold first: what is submitted meanwhile is frozen by it.
+            asyncio.run(_holds(store, recorder).lay(account, why, "", who()))
+            frozen = freeze(root, account, time.time(), ask)
+            if frozen:
+                recorder.record(frozen_event(account, frozen))
+            return frozen
 
 
 def lift_hold(config: Config, account: str) -> list[str] | None:
     """The messages that were let go with the account; None when it was not held."""
     from gatepost.net.control import ask
     from gatepost.policy.checks import sender_held
-    from gatepost.store.sqlite.spool_held import release_held
+    from gatepost.store.sqlite.spool_held import release_held, thaw
 
     root = data_folder(config).root
     with standing(config) as store:
@@ -53,7 +63,8 @@ def lift_hold(config: Config, account: str) -> list[str] | None:
             return None
         with recording(config, "account release", account=account) as recorder:
             asyncio.run(_holds(store, recorder).lift(account, who()))
-            return release_held(root, account, "", sender_held.NAME, time.time(), ask)
+            now = time.time()
+            return [*release_held(root, account, "", sender_held.NAME, now, ask), *thaw(root, account, now, ask)]
 
 
 def _found(store: LmdbStanding, account: str) -> AccountHold | None:

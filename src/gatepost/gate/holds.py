@@ -7,6 +7,7 @@ fills the queue. Not here: what a held message is answered (`policy.checks.sende
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -67,6 +68,13 @@ class Holds:
         told = {name: value for name, value in details.items() if value}
         event = Event("ban", id=self._ids.new(), login=account, details={"what": what, "account": account, **told})
         self._recorder.record(event)
+
+
+def frozen_event(account: str, entries: Sequence[str]) -> Event:
+    """That these messages, which were in the queue already, are frozen with their account."""
+    details = {"what": "queued messages held", "account": account, "messages": list(entries[:100]),
+               "count": len(entries)}  # fmt: skip
+    return Event("server", login=account, details=details)
 
 
 async def find_hold(standing: StandingStore, account: str, now: float) -> AccountHold | None:

@@ -32,12 +32,14 @@ class Hold(StrEnum):
 
     PERSON: at the queue. CHECK: a verdict "hold"; what it waits for may let it go too. QUARANTINE: a verdict
     "quarantine"; only a person does, and only at the quarantine. DELIVERY: an attempt that could not be settled.
+    ACCOUNT: the account that submitted it was held when it was in the queue already; its release lets it go too.
     """
 
     PERSON = "person"
     CHECK = "check"
     QUARANTINE = "quarantine"
     DELIVERY = "delivery"
+    ACCOUNT = "account"
 
 
 class NewEntry(msgspec.Struct, frozen=True):

@@ -6,17 +6,18 @@ attempt ends without settling it; an attempt that delivers or bounces wins over 
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from gatepost.spool.model import SETTLED, Hold, Settlement, State
 from gatepost.spool.port import SpoolError
 
-Action = Literal["retry", "hold", "release", "bounce", "drop", "quarantine-release", "quarantine-drop"]
-ACTIONS: Final[tuple[Action, ...]] = (
-    "retry", "hold", "release", "bounce", "drop", "quarantine-release", "quarantine-drop",
-)  # fmt: skip
+Action = Literal[
+    "retry", "hold", "release", "bounce", "drop", "quarantine-release", "quarantine-drop", "account-hold",
+    "account-release",
+]  # fmt: skip
+ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 
 # "Attempts at their end": the schedule is over for whoever has failed so often, whatever its age. A schedule of five
 # days knows some fifty attempts, so no honest count comes near.
@@ -53,9 +54,10 @@ def act(standing: Standing, action: Action, now: float) -> Standing:
     retry: due now; what is held stays held (releasing is a decision of its own, a retry of everything is not).
     hold: frozen by a person, whoever held it before. release: what was held is due now. bounce: due now with attempts
     at their end. drop: done, and nobody is told. quarantine-release, quarantine-drop: the same for what is in
-    quarantine, which the other five leave alone; and they leave alone what is not. A settled recipient never changes;
-    a leased one keeps its state and gets a wish, where "release" takes a wish of "hold" back and "retry" is none (an
-    attempt is running).
+    quarantine, which all others leave alone; and they leave alone what is not. account-hold: frozen with its account,
+    unless something else holds it; account-release: what only that holds is due now. A settled recipient never changes;
+    a leased one keeps its state and gets a wish, where a release takes the wish of its hold back and "retry" is none
+    (an attempt is running).
     """
     if standing.state in SETTLED:
         return standing
@@ -68,9 +70,13 @@ def act(standing: Standing, action: Action, now: float) -> Standing:
     if action == "bounce":
         return Standing(State.DUE, max(standing.attempts, ATTEMPTS_AT_END), now)
     is_held = standing.state is State.HELD
+    if action == "account-hold":
+        return standing if is_held else Standing(State.HELD, standing.attempts, standing.due, held_by=Hold.ACCOUNT)
+    if action == "account-release" and standing.held_by is not Hold.ACCOUNT:
+        return standing
     if action == "hold":
         return Standing(State.HELD, standing.attempts, standing.due, held_by=Hold.PERSON)
-    if action == "release":
+    if action in ("release", "account-release"):
         return Standing(State.DUE, standing.attempts, now) if is_held else standing
     return standing if is_held else Standing(State.DUE, standing.attempts, now)
 
@@ -88,8 +94,11 @@ def _act_on_quarantined(standing: Standing, action: Action, now: float) -> Stand
 def _wish(standing: Standing, action: Action) -> Standing:
     if action == "retry":
         return standing
-    if action == "release":
-        kept = None if standing.wish == "hold" else standing.wish
+    if action == "account-hold" and standing.wish is not None:
+        return standing  # what a person wished goes before
+    if action in ("release", "account-release"):
+        own = ("account-hold",) if action == "account-release" else ("hold", "account-hold")
+        kept = None if standing.wish in own else standing.wish
         return Standing(standing.state, standing.attempts, standing.due, kept)
     return Standing(standing.state, standing.attempts, standing.due, action)
 
