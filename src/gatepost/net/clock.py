@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
+from collections import deque
 from datetime import UTC, datetime
 from typing import Final
 
 from gatepost.mail.ids import make_id
 
 STEP_BITS: Final = 40  # IDs of one millisecond grow by up to this much, so that the next cannot be guessed
+DRAWN_OCTETS: Final = 10  # for each ID
+DRAWN_AT_ONCE: Final = 100  # each call of the system gives the interpreter's lock away, and must win it back
 
 
 class SystemClock:
@@ -31,13 +35,30 @@ class SystemIds:
     def __init__(self) -> None:
         self._last_ms = 0
         self._entropy = 0
+        self._drawn: deque[int] = deque()  # taken from by one step each, since several threads ask
+        self._process = 0
 
     def new(self) -> str:
         """A fresh ID. A clock that was set back does not make it smaller than the one before."""
         now_ms = time.time_ns() // 1_000_000
         if now_ms > self._last_ms:
             self._last_ms = now_ms
-            self._entropy = secrets.randbits(79)  # the highest bit is free for the steps
+            self._entropy = self._draw() >> 1  # the highest bit is free for the steps
         else:
-            self._entropy += 1 + secrets.randbits(STEP_BITS)
+            self._entropy += 1 + (self._draw() & _STEP)
         return make_id(self._last_ms, self._entropy)
+
+    def _draw(self) -> int:
+        """A random number of 80 bits; never one that was drawn before a fork."""
+        if os.getpid() != self._process:
+            self._drawn, self._process = deque(), os.getpid()
+        try:
+            return self._drawn.popleft()
+        except IndexError:
+            octets = secrets.token_bytes(DRAWN_OCTETS * DRAWN_AT_ONCE)
+            drawn = [int.from_bytes(octets[at : at + DRAWN_OCTETS]) for at in range(0, len(octets), DRAWN_OCTETS)]
+            self._drawn.extend(drawn[1:])
+            return drawn[0]
+
+
+_STEP: Final = (1 << STEP_BITS) - 1

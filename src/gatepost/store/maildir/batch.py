@@ -21,7 +21,7 @@ from gatepost.store.maildir.folders import maildrop_error
 class Coming:
     """One message of a batch. begin: gives its delivery, which may have been begun before. octets: what is still to be
     written. name: of its file in `new`, once it is there. is_new: no earlier try had put it there. error: why it is
-    not there. ahead: octets of its batch by Maildir, which no cache of the usage knows yet."""
+    not there. ahead: octets of its batch by each Maildir that stands, which no cache of the usage knows yet."""
 
     __slots__ = ("ahead", "begin", "delivery", "error", "is_new", "maildir", "name", "octets")
 

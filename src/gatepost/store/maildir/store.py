@@ -155,7 +155,8 @@ class MaildirStore:
         shown = delivery_name(delivery_id, self._host) or name
 
         def begin() -> Delivery:
-            folders.make(self._folder, maildir)
+            if maildir not in ahead:  # the first of its batch there
+                folders.make(self._folder, maildir)
             return Delivery(str(maildir), name, shown, room, self._faults)
 
         return begin
