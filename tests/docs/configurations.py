@@ -13,7 +13,7 @@ from tests.seal.scene import certificate, private_key
 from gatepost.config import Config, load
 
 LISTEN = '\n[[listen]]\naddress = "127.0.0.1:0"\nservice = "mx"\n'
-SECRET = "a secret that nobody guesses"
+SECRET = "a secret that nobody ever guesses"
 PEM = "-----BEGIN NOTHING-----\n"
 
 

@@ -24,7 +24,8 @@ from gatepost.net.clock import SystemClock
 from gatepost.net.leader import CannotServe, serve_generation
 from gatepost.net.tls import ServerTls
 from gatepost.net.tls_certificates import CertificateError
-from gatepost.store.data_folder import DataFolder
+from gatepost.store.data_folder import DataError, DataFolder
+from gatepost.store.spool_key import check_spool_key
 
 log = structlog.get_logger()
 
@@ -65,10 +66,11 @@ def load_generation(file: Path, data: Path) -> ServerGeneration:
     try:
         config = load(file)
         _check_unchanged(config, data)
+        check_spool_key(DataFolder(data), config.spool.key)
         for warning in config.warnings:
             log.warning("configuration", problem=str(warning))
         tls = ServerTls(config.tls, config.hostname, config.data, SystemClock())
-    except (ConfigError, CertificateError) as error:
+    except (ConfigError, CertificateError, DataError) as error:
         raise CannotServe(str(error)) from error
     if tls.is_self_signed:
         log.warning("no certificate is configured; a self-signed one is used, which nobody can verify")

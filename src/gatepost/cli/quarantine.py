@@ -47,8 +47,9 @@ def show(entry_id: Id, content: Content = False, config: ConfigFile = None, as_j
     """One message: its envelope, what each check said, and its header section."""
     from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 
-    folder = data_folder(configuration())
-    reader = SqliteSpoolReader(folder.root)
+    settings = configuration()
+    folder = data_folder(settings)
+    reader = SqliteSpoolReader(folder.root, settings.spool.key)
     entry = _entry_in_quarantine(reader, entry_id)
     if content:
         print_content(reader, entry.id)

@@ -60,7 +60,8 @@ def show(
     """One message: its envelope, and how each recipient stands."""
     from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 
-    reader = SqliteSpoolReader(data_folder(configuration()).root)
+    settings = configuration()
+    reader = SqliteSpoolReader(data_folder(settings).root, settings.spool.key)
     if content:
         print_content(reader, entry_id)
         return

@@ -18,7 +18,7 @@ from gatepost.config.declared import struct_of
 from gatepost.config.files import Secret
 from gatepost.config.model import Config
 from gatepost.config.problem import Problems
-from gatepost.config.schema import Alerts, Audit, Delivery, Dns, Limits, Relay, Seal, Submission, Tls
+from gatepost.config.schema import Alerts, Audit, Delivery, Dns, Limits, Relay, Seal, Spool, Submission, Tls
 from gatepost.config.sealing import read_sealing
 from gatepost.config.sections import Sections
 from gatepost.config.together import check_together
@@ -68,7 +68,7 @@ def assemble(sections: Sections, problems: Problems) -> Config | None:
         delivery=_delivery(top.hostname, sections),
         dns=_dns(_given(sections.dns)),
         intake=_intake(_given(sections.submission)),
-        spool=_spool(_given(sections.limits), workers),
+        spool=_spool(_given(sections.limits), _given(sections.spool), workers),
         audit=_audit(_given(sections.audit)),
         alerts=_alerts(_given(sections.alerts)),
         detectors=struct_of(_given(sections.detectors), DetectorSettings()),
@@ -183,7 +183,7 @@ def _token(secret: Secret | None) -> str:
     return secret.text if secret else ""
 
 
-def _spool(limits: Limits, workers: int) -> SpoolSettings:
+def _spool(limits: Limits, spool: Spool, workers: int) -> SpoolSettings:
     """Each worker has a spool of its own; what the file grants is for all of them together."""
     share = max(1, limits.spool // workers) if limits.spool is not None else None
-    return SpoolSettings(**_set(size_limit_octets=share, free_limit_octets=limits.free_disk))
+    return SpoolSettings(key=_token(spool.key), **_set(size_limit_octets=share, free_limit_octets=limits.free_disk))

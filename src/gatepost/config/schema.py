@@ -220,6 +220,12 @@ class Seal(Table):
     signer: list[SignerTable] = Field(default_factory=list)
 
 
+class Spool(Table):
+    """`[spool]`"""
+
+    key: Annotated[Secret | None, PlainValidator(read_secret)] = None
+
+
 class Submission(Table):
     """`[submission]`"""
 
@@ -229,7 +235,7 @@ class Submission(Table):
 TABLES: Final[dict[str, type[Table]]] = {
     "tls": Tls, "relay": Relay, "limits": Limits, "delivery": Delivery, "dns": Dns, "audit": Audit,
     "alerts": Alerts, "detectors": Detectors, "admin": Admin, "submission": Submission,
-    "seal": Seal,
+    "seal": Seal, "spool": Spool,
 }  # fmt: skip
 """The tables that stand once, by name."""
 ARRAYS: Final[dict[str, type[Table]]] = {"listen": Listen}

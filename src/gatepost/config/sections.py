@@ -29,6 +29,7 @@ from gatepost.config.schema import (
     Relay,
     RouteTable,
     Seal,
+    Spool,
     Submission,
     Tls,
     Top,
@@ -59,6 +60,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     admin: Admin | None
     submission: Submission | None
     seal: Seal | None
+    spool: Spool | None
     policy: Mapping[str, CheckSettings]
 
 

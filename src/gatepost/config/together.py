@@ -24,6 +24,7 @@ from gatepost.standing.grants import LONGEST_WINDOW, GrantSettings
 
 MAX_PEM_OCTETS = 2**20
 LEAST_TOKEN_CHARACTERS = 16
+LEAST_KEY_CHARACTERS = 32  # in base64: 192 bits
 
 
 def check_together(sections: Sections, problems: Problems) -> None:
@@ -43,6 +44,8 @@ def check_together(sections: Sections, problems: Problems) -> None:
     _check_next_hops(sections, problems)
     _check_limits(sections, problems)
     _check_access(sections, problems)
+    if sections.spool is not None and sections.spool.key is not None:
+        _check_spool_key(sections.spool.key, sections, problems)
     if sections.delivery is not None:
         _check_delivery(sections.delivery, problems)
     if sections.dns is not None and sections.dns.validating:
@@ -51,6 +54,17 @@ def check_together(sections: Sections, problems: Problems) -> None:
                 problems.warn(("dns", "resolvers", place), f"{show(text)} is asked over the network, where answers "
                               "can be forged, and validating = true believes them",
                               "run a validating resolver here, or see that the way there is safe")  # fmt: skip
+
+
+def _check_spool_key(key: Secret, sections: Sections, problems: Problems) -> None:
+    at: Location = ("spool", "key")
+    advice = 'make one with "openssl rand -base64 32", in a file outside of the data folder'
+    if len(key.text) < LEAST_KEY_CHARACTERS:
+        problems.error(at, f"it is shorter than {LEAST_KEY_CHARACTERS} characters and could be guessed", advice)
+    if key.file == problems.file:
+        problems.warn(at, "the key stands in the configuration, which a backup holds too", advice)
+    if sections.top is not None and key.file is not None and key.file.is_relative_to(sections.top.data):
+        problems.error(at, f"{key.file} lies in the data folder, beside what it protects", advice)
 
 
 # --- top, listen, tls ----------------------------------------------------------------------------------------------

@@ -56,6 +56,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "keys.db"
 
     @property
+    def spool_check(self) -> Path:
+        """Tells whether a key is that of the spools (`store.spool_key`); not there while they have none."""
+        return self.root / "spool-check"
+
+    @property
     def maildrops(self) -> Path:
         return self.root / "maildrops"
 

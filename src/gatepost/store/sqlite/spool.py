@@ -24,6 +24,8 @@ from gatepost.spool.port import Content, SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.spool.transitions import parse_action
 from gatepost.store.sqlite.connection import connect
+from gatepost.store.sqlite.spool_cipher import SpoolCipher, TamperedError, is_encrypted, opened
+from gatepost.store.sqlite.spool_cipher_reading import pieces_of_file, pieces_of_row
 from gatepost.store.sqlite.spool_content import PIECE_OCTETS, SpoolContent
 from gatepost.store.sqlite.spool_layout import Layout, SpoolLock, layout_of
 from gatepost.store.sqlite.spool_opening import (
@@ -66,6 +68,7 @@ class SqliteSpool:
         self._clock = clock
         self._on_damage = on_damage
         self._faults = faults
+        self._cipher = SpoolCipher(settings.key) if settings.key else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._file_threads: ThreadPoolExecutor | None = None
         self._free_octets = 0
@@ -143,7 +146,8 @@ class SqliteSpool:
     # --- the port
 
     def new_content(self) -> SpoolContent:
-        return SpoolContent(self._layout, self._settings.inline_octets, self._faults)
+        key = self._cipher.new_key() if self._cipher is not None else None
+        return SpoolContent(self._layout, self._settings.inline_octets, self._faults, key)
 
     async def add(self, entry: NewEntry, content: Content) -> None:
         prepared = await self._prepare(entry, content)
@@ -205,6 +209,10 @@ class SqliteSpool:
         octets, crc, in_file, prefix, content = cast(tuple[int, int, int, bytes | None, bytes | None], row)
         if not isinstance(prefix, bytes) or not isinstance(content, bytes):
             raise await self._damaged(entry_id, "its content is missing from the database")
+        if is_encrypted(prefix):
+            async for piece in self._read_encrypted(entry_id, octets, bool(in_file), prefix, content):
+                yield piece
+            return
         if in_file:
             async for piece in self._read_file(entry_id, octets, crc, prefix):
                 yield piece
@@ -303,6 +311,8 @@ class SqliteSpool:
             self._ensure_room(len(entry.prefix) + content.octets)
         in_file = content.path is not None
         prepared = prepare(entry, b"" if in_file else content.inline(), content.crc, content.octets, in_file)
+        if self._cipher is not None and content.key is not None:
+            prepared = self._cipher.sealed(prepared, content.key)
         if in_file:
             await self._place(content, entry.id)
         return prepared
@@ -344,6 +354,31 @@ class SqliteSpool:
                 f"{self._layout.folder}: {self._free_octets} octets are free, {settings.free_limit_octets} must "
                 "stay free; make room on the disk, mail is accepted again by itself"
             )
+
+    async def _read_encrypted(
+        self, entry_id: str, octets: int, in_file: bool, stored_prefix: bytes, stored: bytes
+    ) -> AsyncIterator[bytes]:
+        """Prefix and content in clear, each piece after it was authenticated. The last one comes only when it is known
+        that nothing is missing."""
+        try:
+            key, piece = opened(self._cipher, entry_id, stored_prefix)
+            left = octets - len(piece)
+            if in_file:
+                path = self._layout.content / entry_id
+                run = partial(asyncio.get_running_loop().run_in_executor, self._threads())
+                pieces = pieces_of_file(path, key, left, run)
+            else:
+                pieces = pieces_of_row(key, stored)
+            async for following in pieces:
+                self._ensure_open()
+                if piece:
+                    yield piece
+                piece, left = following, left - len(following)
+        except TamperedError as error:
+            raise await self._damaged(entry_id, str(error)) from error
+        if left:
+            raise await self._damaged(entry_id, "its content has another size than what was stored")
+        yield piece
 
     async def _read_file(self, entry_id: str, octets: int, crc: int, prefix: bytes) -> AsyncIterator[bytes]:
         """Prefix and file; the last piece comes only when the sum of all is right."""

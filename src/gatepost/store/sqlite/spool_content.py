@@ -18,9 +18,11 @@ from typing import Final
 from gatepost.ports.faults import Faults
 from gatepost.spool.port import SpoolError, SpoolFullError
 from gatepost.store.disk import sync_folder
+from gatepost.store.sqlite.spool_cipher import CHUNK_OCTETS, KEY_OCTETS, TAG_OCTETS, EntryKey, TamperedError
 from gatepost.store.sqlite.spool_layout import INCOMING, Layout
 
 PIECE_OCTETS: Final = 256 * 1024
+_STORED_CHUNK: Final = CHUNK_OCTETS + TAG_OCTETS
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _numbers = itertools.count(1)
@@ -33,11 +35,12 @@ class SpoolContent:
     """
 
     __slots__ = (
-        *("__weakref__", "_close", "_descriptor", "_faults", "_inline_octets", "_is_finished", "_is_taken"),
-        *("_layout", "_octets", "_pieces", "crc", "path"),
+        *("__weakref__", "_close", "_descriptor", "_failure", "_faults", "_inline_octets", "_is_finished", "_is_taken"),
+        *("_layout", "_octets", "_pieces", "_sealed_chunks", "_tail", "crc", "key", "path"),
     )
 
-    def __init__(self, layout: Layout, inline_octets: int, faults: Faults) -> None:
+    def __init__(self, layout: Layout, inline_octets: int, faults: Faults, key: EntryKey | None = None) -> None:
+        """key: what goes to the disk is encrypted with it."""
         self._layout = layout
         self._inline_octets = inline_octets
         self._faults = faults
@@ -49,6 +52,10 @@ class SpoolContent:
         self._is_taken = False
         self.crc = 0  # CRC-32 of what was written
         self.path: Path | None = None  # of the file; None while all of it is in memory
+        self.key = key
+        self._tail = b""  # of an encrypted file: what makes no whole chunk yet; it is kept until the end
+        self._sealed_chunks = 0  # of it that are in the file
+        self._failure: SpoolError | None = None  # of a write into an encrypted file
 
     @property
     def octets(self) -> int:
@@ -69,6 +76,8 @@ class SpoolContent:
             self._make_file()
         if self.path is None:
             self._pieces.append(octets)
+        elif self.key is not None:
+            self._write_sealed(self._descriptor, self.key, octets, self.path)
         else:
             self._write_at(self._descriptor, octets, self._octets, self.path)
         self._octets += len(octets)
@@ -82,6 +91,7 @@ class SpoolContent:
             return
         self._is_finished = True
         self._pieces.clear()
+        self._tail = b""
         if self.path is not None:
             with contextlib.suppress(OSError):  # a left-over goes at the next start
                 self.path.unlink()
@@ -94,6 +104,11 @@ class SpoolContent:
         if self._descriptor < 0:
             for piece in self._pieces:
                 yield piece
+            return
+        if self.key is not None:
+            for index in range(self._sealed_chunks):
+                yield self._opened_chunk(self.key, index)
+            yield self._tail
             return
         at = 0
         while at < self._octets:  # just written: the pages are still in memory, so no thread is needed
@@ -127,7 +142,13 @@ class SpoolContent:
         """The file is on stable storage under the entry's ID. Blocks: for a thread. Raises SpoolError."""
         assert self.path is not None
         target = layout.content / entry_id
+        if self._failure is not None:
+            raise self._failure
         try:
+            if self.key is not None:
+                # At the end of the data nobody would hear of a full disk; here it is answered.
+                last = self.key.content_chunk(self._sealed_chunks, self._tail, is_last=True)
+                self._write_at(self._descriptor, last, self._sealed_chunks * _STORED_CHUNK, self.path)
             self._faults("content.sync")
             os.fsync(self._descriptor)
             self._faults("content.rename")
@@ -149,8 +170,14 @@ class SpoolContent:
         except OSError as error:
             raise full_or_broken(error, path) from error
         try:
-            self._write_at(descriptor, b"".join(self._pieces), 0, path)
+            if self.key is not None:
+                self._write_sealed(descriptor, self.key, b"".join(self._pieces), path)
+            else:
+                self._write_at(descriptor, b"".join(self._pieces), 0, path)
         except BaseException:  # what is in memory stays the truth
+            self._tail, self._sealed_chunks = b"", 0
+            if self.key is not None:
+                self._failure, self.key = None, EntryKey(os.urandom(KEY_OCTETS))  # another try, another key
             os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
@@ -159,6 +186,31 @@ class SpoolContent:
         self._close = weakref.finalize(self, os.close, descriptor)
         self._pieces.clear()
         self.path = path
+
+    def _write_sealed(self, descriptor: int, key: EntryKey, octets: bytes, path: Path) -> None:
+        """The next octets into an encrypted file; a chunk is not written before it is known not to be the last. After a
+        failure there is no second try: other octets would be encrypted under a nonce that has been used."""
+        if self._failure is not None:
+            raise self._failure
+        tail = self._tail + octets
+        start = 0
+        try:
+            while len(tail) - start > CHUNK_OCTETS:
+                stored = key.content_chunk(self._sealed_chunks, tail[start : start + CHUNK_OCTETS], is_last=False)
+                self._write_at(descriptor, stored, self._sealed_chunks * _STORED_CHUNK, path)
+                self._sealed_chunks += 1
+                start += CHUNK_OCTETS
+        except BaseException as error:
+            self._failure = error if isinstance(error, SpoolError) else SpoolError(f"{path}: {error}")
+            raise
+        self._tail = tail[start:]
+
+    def _opened_chunk(self, key: EntryKey, index: int) -> bytes:
+        stored = os.pread(self._descriptor, _STORED_CHUNK, index * _STORED_CHUNK)
+        try:
+            return key.open_content_chunk(index, stored, is_last=False)
+        except TamperedError as error:
+            raise SpoolError(f"{self.path}: {error}") from error
 
     def _write_at(self, descriptor: int, octets: bytes, offset: int, path: Path) -> None:
         self._faults("content.write")

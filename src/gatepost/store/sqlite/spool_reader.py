@@ -20,6 +20,7 @@ import msgspec
 from gatepost.spool.model import Entry, EntryRecipient, State
 from gatepost.spool.port import SpoolError
 from gatepost.store.sqlite.connection import SchemaError, connect, schema_version
+from gatepost.store.sqlite.spool_cipher import SpoolCipher, TamperedError, is_encrypted, opened
 from gatepost.store.sqlite.spool_layout import Layout, spools_of
 from gatepost.store.sqlite.spool_schema import (
     CODES,
@@ -61,8 +62,10 @@ class DamagedEntry(msgspec.Struct, frozen=True):
 class SqliteSpoolReader:
     """A view over data/spool/*/spool.db. Holds nothing open between two calls."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, key: str = "") -> None:
+        """key: of an encrypted spool, as the configuration has it; content needs it, nothing else does."""
         self._data = data
+        self._key = key
 
     def list(self, *, states: Collection[str] = (), limit: int = 1000) -> list[Entry]:
         """As the port. Raises SpoolError for an unknown state and for a spool that cannot be read."""
@@ -89,7 +92,9 @@ class SqliteSpoolReader:
                     (entry_id,),
                 ).fetchone()
             if row is not None:
-                return _content(layout, entry_id, *cast(tuple[int, int, bytes | None, bytes | None], row))
+                crc, in_file, prefix, octets = cast(tuple[int, int, bytes | None, bytes | None], row)
+                cipher = SpoolCipher(self._key) if self._key else None
+                return _content(layout, entry_id, crc, in_file, prefix, octets, cipher)
         return None
 
     def counts(self) -> dict[str, int]:
@@ -176,13 +181,25 @@ def _entries_of(rows: list[Any], spool: str) -> Iterator[Entry]:
 
 
 def _content(
-    layout: Layout, entry_id: str, crc: int, in_file: int, prefix: bytes | None, octets: bytes | None
+    layout: Layout,
+    entry_id: str,
+    crc: int,
+    in_file: int,
+    prefix: bytes | None,
+    octets: bytes | None,
+    cipher: SpoolCipher | None,
 ) -> bytes:
     if in_file:
         try:
             octets = (layout.content / entry_id).read_bytes()
         except OSError as error:
             raise SpoolError(f"{layout.content / entry_id}: {error.strerror}; the content is lost") from error
+    if prefix is not None and octets is not None and is_encrypted(prefix):
+        try:
+            key, clear = opened(cipher, entry_id, prefix)
+            return clear + key.open_content(octets)
+        except TamperedError as error:
+            raise SpoolError(f"entry {entry_id} of spool {layout.name} is damaged: {error}") from error
     if prefix is None or octets is None or zlib.crc32(prefix, zlib.crc32(octets)) != crc:
         raise SpoolError(f"entry {entry_id} of spool {layout.name} is damaged: its octets are not those stored")
     return prefix + octets
