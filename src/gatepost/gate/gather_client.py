@@ -17,7 +17,7 @@ from gatepost.mail.network import prefix_of
 from gatepost.policy.checks import client_banned, client_connections, client_rate
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import ArrivalWaits, Ban, ConnectFacts, ConnectionCounts, Listing, Service, Unavailable
-from gatepost.standing.port import Charge, Enter, Level, Operation, Peek, Rate, Result, StandingError
+from gatepost.standing.port import Charge, Enter, Level, Noted, Operation, Peek, Rate, Result, StandingError
 
 if TYPE_CHECKING:
     from gatepost.gate.session import GateSession
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NOT_LISTED: Final = Listing()
 NOT_COUNTED: Final = ConnectionCounts(0, 0, 0)
 NO_WAITS: Final = ArrivalWaits(0.0, 0.0)
+TLS_IS_OPTIONAL: Final = frozenset({"mx", "lmtp"})
+"""Where a peer that cannot do TLS sends its mail in clear."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -39,11 +41,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """What one tally told of a new connection. version: of the bans."""
+    """What one tally told of a new connection. version: of the bans. tls_failed: a handshake with the peer did not
+    succeed lately, None where that was not asked."""
 
     version: bytes | None = None
     connections: ConnectionCounts = NOT_COUNTED
     waits: ArrivalWaits = NO_WAITS
+    tls_failed: bool | None = None
 
 
 def first_facts(session: GateSession) -> Any:
@@ -148,6 +152,8 @@ def _operations(session: GateSession) -> list[Operation]:
         return operations
     if plan.asks_bans:
         operations.append(VERSION)
+    if session.facts.service in TLS_IS_OPTIONAL:
+        operations.append(Noted(tls_failed_key(ip)))
     if plan.rates is not None:
         keys = f"arrive:ip:{ip}", f"arrive:net:{prefix_of(ip)}"
         for key, rate in zip(keys, plan.rates, strict=True):
@@ -157,12 +163,15 @@ def _operations(session: GateSession) -> list[Operation]:
 
 def _read(operations: list[Operation], results: list[Result]) -> Arrival:
     version: bytes | None = None
+    tls_failed: bool | None = None
     counts: list[int] = []
     waits: list[float] = []
     for operation, result in zip(operations, results, strict=True):
         if operation is VERSION:
             assert not isinstance(result, Level | int)
             version = result
+        elif type(operation) is Noted:
+            tls_failed = result is not None
         elif isinstance(result, Level):
             waits.append(result.wait)
         elif isinstance(result, int):
@@ -171,7 +180,13 @@ def _read(operations: list[Operation], results: list[Result]) -> Arrival:
         version,
         ConnectionCounts(counts[0], counts[-2], counts[-1]) if counts else NOT_COUNTED,
         ArrivalWaits(*waits) if waits else NO_WAITS,
+        tls_failed,
     )
+
+
+def tls_failed_key(ip: str) -> str:
+    """Where it is noted that a TLS handshake with the peer did not succeed."""
+    return f"tls:failed:{ip}"
 
 
 async def _guarded(value: Awaitable[Any]) -> Any:

@@ -20,7 +20,7 @@ from gatepost.mail.address import AddressError, Path
 from gatepost.policy.checks import recipient_rate, sender_rate
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES, MailFacts, MessageFacts, RcptFacts, SessionFacts
-from gatepost.policy.limits import Charged, Cost, Limit, LimitLevel
+from gatepost.policy.limits import Allowance, Charged, Cost, Limit, LimitLevel
 from gatepost.standing.port import Charge, Level, Operation, Peek, Rate, Refund, Result, StandingStore
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ SEEN_SECONDS: Final = 180 * 86400.0  # so long a recipient is known to a sender;
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """The settings of both checks, and the services where each runs."""
+    """The settings of both checks, and the services where each runs. limits_strangers: who acts for no account has
+    some limit."""
 
     sender: sender_rate.Settings
     sender_runs: frozenset[str]
+    limits_strangers: bool
     recipient: recipient_rate.Settings
     recipient_runs: frozenset[str]
 
@@ -48,6 +50,7 @@ def rates_of(policy: Policy) -> Rates:
     return Rates(
         sender,
         frozenset(name for name in SERVICES if sender_rate.CHECK.mode_for(name, sender) != "off"),
+        any(allowance != Allowance() for allowance in (sender.address, sender.prefix, sender.domain)),
         recipient,
         frozenset(name for name in SERVICES if recipient_rate.CHECK.mode_for(name, recipient) != "off"),
     )
@@ -60,6 +63,8 @@ def rate(limit: Limit) -> Rate:
 
 def limits_of_sender(rates: Rates, session: SessionFacts, reverse_path: Path) -> tuple[Limit, ...]:
     """The limits that count for this peer and reverse-path."""
+    if not rates.limits_strangers and not session.account:
+        return ()
     return sender_rate.sender_limits(rates.sender, session, _domain(reverse_path))
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import structlog
 
+from gatepost.gate.gather_client import Arrival, tls_failed_key
 from gatepost.gate.later import is_later, then
 from gatepost.gate.session import GateSession
 from gatepost.policy.facts import SUBMISSION
@@ -24,6 +25,8 @@ def offers_starttls(gate: GateSession, wire: Wire) -> Any:
         return False
     if gate.facts.service in SUBMISSION or not gate.peer.ip:
         return True
+    if isinstance(gate.arrival, Arrival) and gate.arrival.tls_failed is not None:
+        return not gate.arrival.tls_failed
     try:
         noted = gate.parts.standing.tally([Noted(_key(gate))], gate.parts.clock.unix())
     except StandingError:
@@ -43,4 +46,4 @@ def note_failure(gate: GateSession, reason: str) -> None:
 
 
 def _key(gate: GateSession) -> str:
-    return f"tls:failed:{gate.peer.ip}"
+    return tls_failed_key(gate.peer.ip)

@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, cast
 
 from gatepost.mail.network import parse_ip
@@ -190,8 +191,9 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is None or self._is_lost:
             return
+        is_flushed = self._tls_state is None and not self._transport.get_write_buffer_size()
         self._transport.close()
-        if self._closing is None:
+        if self._closing is None and not is_flushed:  # else it is closed as soon as the loop turns
             self._closing = self._loop.call_later(LINGER_SECONDS, self.abort)
 
     def abort(self) -> None:
@@ -281,14 +283,20 @@ def _what_went_wrong(error: BaseException) -> str:
 
 def peer_of(transport: asyncio.Transport, service: str) -> Peer:
     """Who is at the other end of an accepted connection."""
-    sock = transport.get_extra_info("socket")
     name = transport.get_extra_info("peername")
     local = transport.get_extra_info("sockname")
+    if isinstance(name, tuple):
+        return Peer(_plain(name[0]), name[1], service, local=_plain(local[0]) if local else "")
+    sock = transport.get_extra_info("socket")
     if sock is not None and sock.family == socket.AF_UNIX:
         return Peer("", 0, service, local=f"unix:{local}", user=_user_of(sock))
-    if not name:
-        return Peer("", 0, service)  # it is gone already
-    return Peer(str(parse_ip(name[0])), name[1], service, local=f"{parse_ip(local[0])}" if local else "")
+    return Peer("", 0, service)  # it is gone already
+
+
+@lru_cache(maxsize=4096)
+def _plain(ip: str) -> str:
+    """The address as records and tables write it."""
+    return str(parse_ip(ip))
 
 
 def _user_of(sock: socket.socket) -> str:
