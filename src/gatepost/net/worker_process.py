@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import os
 import signal
 import socket
@@ -23,6 +24,9 @@ STOP: Final = Drain(seconds=30.0)
 HAND_OVER: Final = Drain(seconds=630.0, patience=600.0)
 BEAT_SECONDS: Final = 1.0
 CLOSING_SECONDS: Final = 20.0  # once a drain is over: last answers of next hops, QUITs, closing the stores
+COLLECTED_AFTER: Final = (20_000, 20, 20)
+"""A session is a few dozen objects and a ring of them: at 700, Python's default, every tenth message pays for a look at
+all that stand."""
 SHOW_STACKS: Final = signal.SIGUSR2
 BE_REPLACED: Final = signal.SIGUSR1  # HAND_OVER, for those whose leader is gone
 
@@ -55,6 +59,7 @@ def run(link: socket.socket, leash: socket.socket, make: Callable[[], Body]) -> 
     """
     faulthandler.enable()
     faulthandler.register(SHOW_STACKS, all_threads=True)
+    gc.set_threshold(*COLLECTED_AFTER)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_Process(link, leash).live(make))
 

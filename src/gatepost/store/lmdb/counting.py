@@ -23,7 +23,7 @@ from gatepost.standing.port import (
     Refund,
     Result,
 )
-from gatepost.store.lmdb.layout import AT_ONCE, BUCKET, END, NOTE, RATE, octets_of, pack_shares, shares
+from gatepost.store.lmdb.layout import AT_ONCE, BUCKET, END, NOTE, RATE, SHARE, octets_of, pack_shares, shares
 from gatepost.store.lmdb.room import Transaction
 
 # Draining is division: what is short by less than this is there.
@@ -32,32 +32,38 @@ TOLERANCE_UNITS: Final = 1e-6
 READS_ONLY: Final = frozenset({Peek, Noted})
 
 
-def apply(txn: Transaction, operation: Operation, now: float, slot: int) -> Result:
-    """The result of one operation. slot: this process's, for counts at once."""
-    return _APPLY[type(operation)](txn, operation, now, slot)
-
-
-def all_or_none(txn: Transaction, operations: Sequence[Operation], now: float) -> Sequence[Operation]:
-    """`operations`, with the charges that go together made peeks where one of them does not fit."""
+def apply_all(txn: Transaction, operations: Sequence[Operation], now: float, slot: int) -> list[Result]:
+    """The results of operations, in order; of the charges that go together all count or none. slot: this process's, for
+    counts at once."""
     joint = [operation for operation in operations if type(operation) is Charge and operation.together]
-    if len(joint) < 2 or all(_peeked(txn, charge, now).allowed for charge in joint):
-        return operations
-    return [
-        Peek(operation.key, operation.rate, operation.cost)
-        if type(operation) is Charge and operation.together
-        else operation
-        for operation in operations
-    ]
+    if len(joint) < 2:
+        return [_APPLY[type(operation)](txn, operation, now, slot) for operation in operations]
+    levels = [_level_of(txn, charge, now) for charge in joint]
+    all_fit = all(level.allowed for level in levels)
+    # What is read twice is read once, where nothing can have changed it in between.
+    known = iter(levels) if len({operation.key for operation in operations}) == len(operations) else None
+    results: list[Result] = []
+    for operation in operations:
+        if type(operation) is not Charge or not operation.together:
+            results.append(_APPLY[type(operation)](txn, operation, now, slot))
+            continue
+        level = _level_of(txn, operation, now) if known is None else next(known)
+        results.append(_counted(txn, operation, level, now) if all_fit else level)
+    return results
 
 
-def _peeked(txn: Transaction, charge: Charge, now: float) -> Level:
+def _level_of(txn: Transaction, charge: Charge, now: float) -> Level:
     return _level(txn, octets_of(RATE, charge.key), charge.rate, charge.cost, now)
 
 
 def _charge(txn: Transaction, operation: Charge, now: float, _: int) -> Level:
-    key = octets_of(RATE, operation.key)
-    level = _level(txn, key, operation.rate, operation.cost, now)
+    return _counted(txn, operation, _level_of(txn, operation, now), now)
+
+
+def _counted(txn: Transaction, operation: Charge, level: Level, now: float) -> Level:
+    """The charge is counted where `level` has room for it."""
     if level.allowed and operation.cost:
+        key = octets_of(RATE, operation.key)
         used = min(level.used + operation.cost, operation.rate.units)
         _fill(txn, key, operation.rate, used, now)
         return Level(True, used, 0.0)
@@ -114,6 +120,11 @@ def _change(txn: Transaction, name: str, slot: int, by: int) -> int:
     """The count of all processes after ours has changed; ours never falls below none."""
     key = octets_of(AT_ONCE, name)
     packed = txn.get(key)
+    if packed is not None and len(packed) == SHARE.size:  # of one process, mostly this one
+        holder, count = SHARE.unpack(packed)
+        if holder == slot and count + by > 0:
+            txn.put(key, SHARE.pack(slot, count + by))
+            return int(count) + by
     counts = dict(shares(packed)) if packed else {}
     counts[slot] = max(counts.get(slot, 0) + by, 0)
     total = sum(counts.values())

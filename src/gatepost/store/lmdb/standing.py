@@ -142,9 +142,7 @@ class LmdbStanding:
     def _apply(self, operations: Sequence[Operation], now: float, write: bool) -> list[Result]:
         slot = self._holder.slot
         with self._counters.begin(write=write) as txn:
-            if write:
-                operations = counting.all_or_none(txn, operations, now)
-            return [counting.apply(txn, operation, now, slot) for operation in operations]
+            return counting.apply_all(txn, operations, now, slot)
 
     def _sweep_counters(self, now: float) -> int:
         with self._counters.begin(write=True) as txn:
