@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.seal.scene import pgp
 from tests.support.clock import HandClock
 from tests.support.dns_server import DnsServer
 
@@ -76,6 +77,8 @@ def build(folder: Path) -> Path:
     asyncio.run(_fill_spool(folder / "data"))
     asyncio.run(_fill_standing(data.standing))
     _fill_record(data.audit)
+    for address, name in (("judge@court.example", "judge.asc"), ("ada@example.org", "ada.asc")):
+        (folder / name).write_bytes(pgp(address).key.material)
     os.environ.pop("GATEPOST_CONFIG", None)
     return file
 
