@@ -22,6 +22,7 @@ from gatepost.spool.control import change_handler
 from gatepost.spool.model import Hold, State
 from gatepost.spool.port import SpoolError
 from gatepost.spool.settings import SpoolSettings
+from gatepost.store.sqlite.connection import connect
 from gatepost.store.sqlite.spool import SqliteSpool
 from gatepost.store.sqlite.spool_change import change_entry
 from gatepost.store.sqlite.spool_layout import Holder, holder_of, is_held, layout_of
@@ -160,14 +161,37 @@ async def test_a_dsn_for_an_adopted_entry_is_committed_with_it(tmp_path: Path, s
     assert await whole(spools, dsn.id) == PREFIX + b"d" * 300_000
 
 
-async def test_a_spool_that_cannot_be_read_is_told_and_the_others_are_adopted(tmp_path: Path, spools: SpoolSet) -> None:
+async def test_a_spool_that_cannot_be_read_is_told_and_the_others_are_adopted(tmp_path: Path) -> None:
+    told: list[str] = []
+    spools = open_set(tmp_path, on_unreadable=told.append)
     await leave_behind(tmp_path, "3")
     (tmp_path / "spool" / "3" / "spool.db").write_bytes(b"no database" * 1000)
     await leave_behind(tmp_path, "4")
-    with pytest.raises(SpoolError, match=r"3/spool\.db"):
-        await spools.adopt()
+    assert await spools.adopt() == ["4"]
     assert spools.adopted == ("4",)
+    assert [str(layout_of(tmp_path, "3").database) in why for why in told] == [True]
     assert not is_held(layout_of(tmp_path, "3"))
+    await spools.close()
+
+
+async def test_an_own_spool_that_is_damaged_is_told_left_alone_and_another_one_taken(tmp_path: Path) -> None:
+    await leave_behind(tmp_path, "0")
+    database = layout_of(tmp_path, "0").database
+    database.write_bytes(b"no database" * 1000)
+    told: list[str] = []
+    spools = open_set(tmp_path, on_unreadable=told.append)
+    assert spools.own.name == "1"
+    assert [str(database) in why and "is damaged" in why for why in told] == [True]
+    assert database.read_bytes() == b"no database" * 1000
+    await spools.close()
+
+
+async def test_an_own_spool_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    await leave_behind(tmp_path, "0")
+    with closing(connect(layout_of(tmp_path, "0").database)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(SpoolError, match="a newer one wrote it"):
+        open_set(tmp_path)
 
 
 # --- readers

@@ -22,6 +22,7 @@ from gatepost.accounts.model import Account
 from gatepost.app.alert_ways import PostmasterMail, couriers
 from gatepost.app.faults import faults_of
 from gatepost.app.observation import Observation
+from gatepost.app.troubles import Troubles
 from gatepost.app.watching import Watching
 from gatepost.audit import metrics
 from gatepost.audit.detectors.engine import Detectors
@@ -77,12 +78,12 @@ class Assembly:
         self.config = config
         self.data = data
         self.clock = SystemClock()
+        self._unreadable: set[str] = set()
         self.ids = SystemIds()
         faults = faults_of(os.environ)
         self.writer = AuditWriter(data.audit, config.hostname, number, self.clock, self.ids, faults=faults)
         metrics.fold(data.run / "metrics")
         self.recorder = metrics.RecordingMetrics(self.writer, data.run / "metrics")
-        self.observation = Observation(config, data, self.recorder, self.clock)
         self.standing = LmdbStanding(data.standing, self._alert, faults=faults)
         self.accounts = SqliteAccounts(data.accounts)
         self.maildrops = MaildirStore(
@@ -96,12 +97,15 @@ class Assembly:
             prefer=str(number),
             socket=str(control),
             on_damage=self._entry_damaged,
+            on_unreadable=self.spool_unreadable,
             faults=faults,
         )
         self.threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
         self.resolver = DnsResolver(config.dns, self.clock)
         self.keys = SqliteKeys(data.keys)
         self.seal_work = SealWork()
+        self.troubles = Troubles(data.root, config.spool.free_limit_octets, self.resolver, self.clock, self.event)
+        self.observation = Observation(config, data, self.recorder, self.clock, self.troubles)
         self.policy = Policy(CHECKS, config.policy)
         self.connector = StreamConnector()
         own = own_endpoints(config.listeners, frozenset({"mx"}))
@@ -204,6 +208,7 @@ class Assembly:
             spool=self.spool,
             settings=self.config.intake,
             notify=self.delivery.notify,
+            report=self.troubles.message_not_kept,
             recipient_limits={service: count.of(service) for service in SERVICES},
             passage=assemble_passage(
                 self.sending,
@@ -267,6 +272,12 @@ class Assembly:
     def _alert_about(self, what: str, problem: str) -> None:
         log.error(what, problem=problem)
         self.event("alert", {"what": what, "problem": problem})
+
+    def spool_unreadable(self, problem: str) -> None:
+        """A whole spool cannot be used; told once, though it is looked at every few seconds."""
+        if problem not in self._unreadable:
+            self._unreadable.add(problem)
+            self._alert_about("a spool cannot be read", problem)
 
     def _entry_damaged(self, entry_id: str, reason: str) -> None:
         log.error("spool entry set aside", entry=entry_id, reason=reason)

@@ -15,6 +15,7 @@ from gatepost.admin.exposition import Gauges
 from gatepost.admin.grants import GrantsApi
 from gatepost.admin.health import AdminParts, HealthReport, admin_app
 from gatepost.admin.serving import serve_admin
+from gatepost.app.troubles import Troubles
 from gatepost.audit.metrics import RecordingMetrics, living
 from gatepost.audit.retention import tidy
 from gatepost.config import Config
@@ -33,12 +34,15 @@ TIDY_SECONDS: Final = 3600.0
 class Observation:
     """Readers of the record and of the stores; they keep no truth of their own."""
 
-    def __init__(self, config: Config, data: DataFolder, recorder: RecordingMetrics, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, data: DataFolder, recorder: RecordingMetrics, clock: Clock, troubles: Troubles
+    ) -> None:
         self._config = config
         self._data = data
         self._recorder = recorder
         self._clock = clock
         self._tidied_at = clock.monotonic()
+        self._troubles = troubles
 
     async def serve(self, sock: socket.socket, tls: ssl.SSLContext | None, announcements: Announcements) -> None:
         """The admin listener, until cancelled."""
@@ -87,5 +91,6 @@ class Observation:
         free = shutil.disk_usage(self._data.root).free
         if free < self._config.spool.free_limit_octets:
             problems.append(f"{free} octets are free on the disk of {self._data.root}: nothing is accepted")
+        problems += self._troubles.problems
         workers = living(self._data.run / "metrics")
         return HealthReport(workers, queue, free, not self._recorder.is_failing, tuple(problems))

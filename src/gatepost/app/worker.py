@@ -163,6 +163,7 @@ class Worker:
             await asyncio.sleep(HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2))
             for work in (
                 self._parts.observation.keep,
+                self._parts.troubles.look,
                 self._sweep,
                 self._adopt,
                 self._renew_certificates,

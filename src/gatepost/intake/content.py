@@ -6,7 +6,7 @@ from typing import Final
 
 from gatepost.mail.header import SINGLETONS, HeaderSection, section_end, walk
 from gatepost.policy.facts import HeaderFacts
-from gatepost.spool.port import Content, SpoolFullError
+from gatepost.spool.port import Content, SpoolError
 
 MAX_HEADER_OCTETS: Final = 256 * 1024  # kept in memory until it ends; `content.lines` refuses far smaller ones
 
@@ -14,11 +14,11 @@ MAX_HEADER_OCTETS: Final = 256 * 1024  # kept in memory until it ends; `content.
 class MessageContent:
     """Octets in, a spool's `Content` filled. Nothing is changed, but that `drop_bcc` leaves Bcc out of the header.
 
-    Past `limit` octets are counted and not kept: the message will be refused (`message.size`). A full disk is
-    remembered in `is_full` and answered at the end of data, where the peer listens.
+    Past `limit` octets are counted and not kept: the message will be refused (`message.size`). What the spool cannot
+    write is remembered in `trouble` and answered at the end of data, where the peer listens.
     """
 
-    __slots__ = ("_content", "_drop_bcc", "_head", "_limit", "_searched", "_section", "is_full", "octets")
+    __slots__ = ("_content", "_drop_bcc", "_head", "_limit", "_searched", "_section", "octets", "trouble")
 
     def __init__(self, content: Content, limit: int, *, drop_bcc: bool) -> None:
         self._content = content
@@ -28,7 +28,7 @@ class MessageContent:
         self._searched = 0
         self._section: HeaderSection | None = None
         self.octets = 0
-        self.is_full = False
+        self.trouble: SpoolError | None = None
 
     def write(self, octets: bytes) -> None:
         """The next octets, without dot-stuffing."""
@@ -67,12 +67,12 @@ class MessageContent:
             self._keep(head)
 
     def _keep(self, octets: bytes) -> None:
-        if not octets or self.is_full or self.octets > self._limit:
+        if not octets or self.trouble is not None or self.octets > self._limit:
             return
         try:
             self._content.write(octets)
-        except SpoolFullError:
-            self.is_full = True
+        except SpoolError as error:
+            self.trouble = error
 
 
 def header_facts(section: HeaderSection) -> HeaderFacts:

@@ -73,6 +73,11 @@ class Keeper:
             return UNRECORDED
         return reply
 
+    def answer_to(self, trouble: SpoolError | None) -> Reply:
+        """What a peer hears whose message the spool could not keep; the operator hears why."""
+        self._session.parts.report(str(trouble))
+        return NO_ROOM if isinstance(trouble, SpoolFullError) else SPOOL_FAILED
+
     async def _passed_on(self, transaction: Transaction, entry: NewEntry, content: Content) -> Reply:
         """The next hop's answer, in our words. What it took for some recipients only is kept for the others."""
         try:
@@ -110,7 +115,7 @@ class Keeper:
             parts = await sealed_parts(self._gate, sealer, spool, entry, added, content, facts.seal)
         except SpoolError as error:
             content.discard()
-            reply = NO_ROOM if isinstance(error, SpoolFullError) else SPOOL_FAILED
+            reply = self.answer_to(error)
             return self.recorded(transaction, reply.with_id(transaction.id), octets=transaction.octets)
         except BaseException:
             content.discard()
@@ -133,7 +138,7 @@ class Keeper:
         except SpoolError as error:
             for _, content in new:
                 content.discard()
-            reply = NO_ROOM if isinstance(error, SpoolFullError) else SPOOL_FAILED
+            reply = self.answer_to(error)
             return self.recorded(transaction, reply.with_id(transaction.id), octets=octets)
         reply = self.recorded(transaction, kept.with_id(transaction.id), octets=octets)
         try:

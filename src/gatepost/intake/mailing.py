@@ -19,7 +19,7 @@ from gatepost.gate.penalty import answer_after
 from gatepost.gate.session import Decided
 from gatepost.intake.cut_through import ALONE
 from gatepost.intake.cut_through import decided as decided_by
-from gatepost.intake.keeping import NO_ROOM, UNRECORDED, Keeper
+from gatepost.intake.keeping import UNRECORDED, Keeper
 from gatepost.intake.sizes import content_limit
 from gatepost.intake.transaction import Transaction
 from gatepost.mail.envelope import Recipient
@@ -169,9 +169,11 @@ class Mailing:
         transaction.ledger.whole(facts)
         verdict = decision.verdict
         refused = verdict is not None and not verdict.freezes
-        if refused or (transaction.content is not None and transaction.content.is_full):
+        trouble = transaction.content.trouble if transaction.content is not None else None
+        if refused or trouble is not None:
             content.discard()
-            reply = (verdict.reply if verdict and refused else NO_ROOM).with_id(transaction.id)
+            reply = verdict.reply if verdict and refused else self._keeper.answer_to(trouble)
+            reply = reply.with_id(transaction.id)
             self.transaction = None
             transaction.ledger.end(reply)
             reply = self._keeper.recorded(transaction, reply, octets=facts.octets)

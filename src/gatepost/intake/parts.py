@@ -14,7 +14,8 @@ from gatepost.spool.port import SpoolStore
 @dataclass(frozen=True)
 class IntakeParts:
     """gate: decides and records. spool: keeps. notify: tells delivery that there is something to do. recipient_limits:
-    what EHLO announces for a service. passage: passes mail on before it is accepted, for domains with `cut_through`."""
+    what EHLO announces for a service. passage: passes mail on before it is accepted, for domains with `cut_through`.
+    report: told why the spool could not keep a message."""
 
     gate: GateParts
     spool: SpoolStore
@@ -22,3 +23,4 @@ class IntakeParts:
     notify: Callable[[], None]
     recipient_limits: dict[str, int]
     passage: Passage | None = None
+    report: Callable[[str], None] = lambda problem: None

@@ -12,6 +12,10 @@ class SpoolError(Exception):
     """The spool cannot be read or written; the message says which file, and what to do."""
 
 
+class SpoolDamagedError(SpoolError):
+    """What is on the disk is no spool, or one that cannot be read any more."""
+
+
 class SpoolFullError(SpoolError):
     """No room: the disk is full or the spool is at its cap. The peer hears 452 4.3.1."""
 
@@ -28,7 +32,7 @@ class Content(Protocol):
         ...
 
     def write(self, octets: bytes) -> None:
-        """Raises SpoolFullError; what was written before is kept until `discard`."""
+        """Raises SpoolFullError and SpoolError; what was written before is kept until `discard`."""
         ...
 
     def finish(self) -> None:

@@ -410,3 +410,22 @@ async def test_a_server_in_a_thread_answers_other_loops() -> None:
 def test_a_resolver_that_is_no_address_is_an_error_that_says_what_to_write() -> None:
     with pytest.raises(ValueError, match=r'"dns.example" is no address of a resolver; write "192.0.2.53"'):
         DnsResolver(DnsSettings(("dns.example",)), LoopClock())
+
+
+def test_look_ups_that_nobody_answers_are_counted_until_somebody_speaks() -> None:
+    async def ask() -> list[int]:
+        async with bench() as at:
+            counts = []
+            for behaviour, name in (
+                (Behaviour.SILENCE, "one.example"),
+                (Behaviour.SILENCE, "two.example"),
+                (Behaviour.SERVFAIL, "three.example"),
+                (Behaviour.SILENCE, "four.example"),
+                (Behaviour.ANSWER, "five.example"),
+            ):
+                at.server.behave(behaviour)
+                await at.ask(name, "A")
+                counts.append(at.resolver.unanswered)
+            return counts
+
+    assert run(ask()) == [1, 2, 0, 1, 0]

@@ -35,6 +35,7 @@ class DnsResolver:
         self._settings = settings
         self._clock = clock
         self._cache = DnsCache()
+        self.unanswered = 0  # look-ups that no resolver said anything to, since one last did
         self._under_way: dict[Key, asyncio.Task[Answer]] = {}
         self._places = asyncio.Semaphore(MAX_LOOKUPS)
 
@@ -90,11 +91,13 @@ class DnsResolver:
             async with asyncio.timeout(self._settings.timeout), self._places:
                 return await self._ask_all(asked, failures)
         except TimeoutError:
+            self.unanswered += 1
             return _failed(failures, f"no answer within {self._settings.timeout:g} s")
 
     async def _ask_all(self, asked: codec.Question, failures: dict[Server, str]) -> Answer:
         """The first usable answer: round after round over the resolvers that may still give one."""
         hopeful = self._servers.in_order(self._clock.monotonic())
+        has_spoken = False
         # Each is asked at least once, however short the limit and long the list.
         wait = min(FIRST_WAIT_SECONDS, self._settings.timeout / (2 * len(hopeful)))
         while hopeful:
@@ -109,12 +112,14 @@ class DnsResolver:
                 except (OSError, codec.MalformedReply) as error:
                     answer = Answer(Outcome.FAILED, error=str(error))
                 else:
+                    has_spoken, self.unanswered = True, 0
                     self._servers.answered(server)
                 if answer.outcome is not Outcome.FAILED:
                     return answer
                 failures[server] = answer.error
                 hopeful.remove(server)  # it has spoken: the same question would only be a burden
             wait *= 2
+        self.unanswered += not has_spoken
         return _failed(failures)
 
     async def _ask(self, server: Server, asked: codec.Question) -> Answer:

@@ -12,7 +12,7 @@ from typing import Final
 import apsw
 
 from gatepost.ports.faults import Faults
-from gatepost.spool.port import SpoolError, SpoolFullError
+from gatepost.spool.port import SpoolDamagedError, SpoolError, SpoolFullError
 from gatepost.store.disk import sync_folder
 from gatepost.store.sqlite.connection import SchemaError, connect, migrate
 from gatepost.store.sqlite.spool_layout import Layout
@@ -51,7 +51,7 @@ def translated(error: Exception, layout: Layout) -> Exception:
     if isinstance(error, apsw.FullError):
         return SpoolFullError(f"{layout.database}: the disk is full; make room, mail is accepted again by itself")
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
-        return SpoolError(
+        return SpoolDamagedError(
             f"{layout.database} is damaged ({error}); stop Gatepost, move {layout.folder} away, restore a backup or "
             "copy what `sqlite3 spool.db .recover` finds"
         )

@@ -7,14 +7,14 @@ first takes it over; nothing is stranded by a crash, a reload or fewer workers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 from gatepost.ports.clock import Clock
 from gatepost.ports.faults import Faults, no_fault
 from gatepost.spool.model import Entry, NewEntry, Settlement
-from gatepost.spool.port import Content, SpoolError
+from gatepost.spool.port import Content, SpoolDamagedError, SpoolError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.store.sqlite.spool import Damage, SqliteSpool, ignore_damage
 from gatepost.store.sqlite.spool_content import SpoolContent
@@ -38,6 +38,7 @@ class SpoolSet:
         clock: Clock,
         socket: str,
         on_damage: Damage,
+        on_unreadable: Callable[[str], None],
         faults: Faults = no_fault,
     ) -> None:
         self._data = data
@@ -46,6 +47,7 @@ class SpoolSet:
         self._clock = clock
         self._socket = socket
         self._on_damage = on_damage
+        self._on_unreadable = on_unreadable
         self._faults = faults
         self._adopted: dict[str, SqliteSpool] = {}
         self._leased_from: dict[str, SqliteSpool] = {}  # IDs of entries of adopted spools
@@ -61,20 +63,26 @@ class SpoolSet:
         prefer: str = "0",
         socket: str = "",
         on_damage: Damage = ignore_damage,
+        on_unreadable: Callable[[str], None] = lambda why: None,
         faults: Faults = no_fault,
     ) -> SpoolSet:
         """A set with a spool of its own: `prefer` where that is free, else the first free one of "0", "1", ...
 
         A spool has no meaning beyond its lock: after a reload the former generation still holds "0", and hands it
-        over by ending. socket: as in `SqliteSpool.open`. Raises SpoolError.
+        over by ending. One that is damaged stays where it is for a person to look at, and the next one is taken.
+        socket: as in `SqliteSpool.open`. on_unreadable: told why, of a damaged one. Raises SpoolError.
         """
-        for name in (prefer, *map(str, range(MAX_SPOOLS))):
+        for name in dict.fromkeys((prefer, *map(str, range(MAX_SPOOLS)))):
             layout = layout_of(data, name)
             layout.make()
             lock = SpoolLock.take(layout, socket)
             if lock is not None:
-                own = SqliteSpool.open_locked(layout, lock, settings, clock, on_damage=on_damage, faults=faults)
-                return cls(data, own, settings, clock, socket, on_damage, faults)
+                try:
+                    own = SqliteSpool.open_locked(layout, lock, settings, clock, on_damage=on_damage, faults=faults)
+                except SpoolDamagedError as error:
+                    on_unreadable(str(error))
+                    continue
+                return cls(data, own, settings, clock, socket, on_damage, on_unreadable, faults)
         raise SpoolError(f"{data / 'spool'}: each of {MAX_SPOOLS} spools is held by a process; are so many running?")
 
     @property
@@ -90,7 +98,7 @@ class SpoolSet:
         """Take over spools that nobody holds and that have entries, and give back those that became empty.
 
         The names taken now: their entries are due, so wake the delivery. To be called every few seconds. A spool
-        that cannot be read stays where it is, and its SpoolError is raised after the others were looked at.
+        that cannot be read stays where it is, and `on_unreadable` is told why, each time.
         """
         for name, spool in list(self._adopted.items()):
             if not spool.entries:
@@ -98,7 +106,7 @@ class SpoolSet:
                 for entry_id in [key for key, holder in self._leased_from.items() if holder is spool]:
                     del self._leased_from[entry_id]
                 await spool.close()
-        taken, trouble = [], None
+        taken = []
         loop = asyncio.get_running_loop()
         for layout in await loop.run_in_executor(None, spools_of, self._data):
             if layout.name == self._own.name or layout.name in self._adopted:
@@ -106,13 +114,11 @@ class SpoolSet:
             try:
                 spool_or_none = await loop.run_in_executor(None, self._take_over, layout)
             except SpoolError as error:
-                trouble = error
+                self._on_unreadable(str(error))
                 continue
             if spool_or_none is not None:
                 self._adopted[layout.name] = spool_or_none
                 taken.append(layout.name)
-        if trouble is not None:
-            raise trouble
         return taken
 
     def _take_over(self, layout: Layout) -> SqliteSpool | None:
