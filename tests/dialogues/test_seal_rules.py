@@ -17,7 +17,8 @@ from tests.support.memory_keys import MemoryKeys
 from tests.support.memory_resolver import MemoryResolver
 
 from gatepost.accounts.model import Account, OwnKey
-from gatepost.seal.discovery import Discovery, DiscoverySettings, placed
+from gatepost.seal.discovery import Discovery, DiscoverySettings
+from gatepost.seal.keeping import placed
 from gatepost.seal.opening import open_
 from gatepost.seal.port import KeptKey
 from gatepost.seal.rules import HeaderMatch, SealRule, SealSettings

@@ -334,6 +334,22 @@ async def test_a_changed_key_is_not_used_either_when_the_old_one_cannot_be_used_
     assert any(f"gatepost key trust {BOB} {fingerprint(new)}" in reason for reason in found.reasons)
 
 
+async def test_a_domain_that_shows_another_key_each_day_fills_no_store(world: World) -> None:
+    old = public()
+    world.web.put(PLACES.advanced_url, old)
+    await world.find()
+    for _ in range(10):
+        world.clock.at += DAY
+        new = public()
+        world.web.put(PLACES.advanced_url, new)
+        found = await world.find()
+        assert isinstance(found, KeyFound)
+        assert found.key.fingerprint == fingerprint(old)
+    rows = await world.keys.find(BOB)
+    assert [each.state for each in rows] == ["used"] + ["waiting"] * 4
+    assert rows[1].key.fingerprint == fingerprint(new)
+
+
 async def test_a_key_of_the_directory_beats_one_that_came_in_a_letter_and_says_so(world: World) -> None:
     """Otherwise whoever gets one letter through could keep the true key out."""
     letter, directory = public(), public()

@@ -3,14 +3,15 @@ from __future__ import annotations
 import asyncio
 import stat
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
-from tests.conformance.keys import BOB, KeyStoreConformance, PublishedKeysConformance, kept, shown
+from tests.conformance.keys import BOB, NOW, KeyStoreConformance, PublishedKeysConformance, kept, shown
 from tests.support.memory_keys import MemoryKeys
 
-from gatepost.seal.port import KeyStoreError
+from gatepost.seal.port import Absence, KeyStoreError
 from gatepost.store.backup import backup
 from gatepost.store.data_folder import prepare
 from gatepost.store.restore import restore
@@ -70,6 +71,18 @@ def test_a_store_that_cannot_answer_says_so_instead_of_no_key(path: Path) -> Non
     with pytest.raises(KeyStoreError, match="cannot be read"):
         asyncio.run(store.find(BOB))
     store.close()
+
+
+def test_look_ups_in_vain_that_ended_long_ago_are_not_kept_for_ever(path: Path) -> None:
+    store = SqliteKeys(path)
+    for number in range(50):
+        absence = Absence(f"nobody{number}@example.net", NOW + timedelta(days=number))
+        asyncio.run(store.put_absence(absence))
+    store.close()
+    connection = apsw.Connection(str(path))
+    (found,) = connection.execute("SELECT count(*) FROM absence").fetchone() or (0,)
+    connection.close()
+    assert found == 8
 
 
 def test_keys_are_in_the_backup_and_come_back(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def import_file(
     """Keep the keys in FILE, each for the addresses that it carries."""
     from gatepost.cli.sealing_keys import now
     from gatepost.cli.session import key_of_any
-    from gatepost.seal.discovery import placed
+    from gatepost.seal.keeping import keep
 
     wanted = [key_of_any(address) for address in addresses or ()]
     good, refused = read_keys(file, wanted)
@@ -84,9 +84,8 @@ def import_file(
         rows = []
         for key in good:
             with home.recording("key import", address=key.address, fingerprint=key.fingerprint):
-                for kept in placed(key, kept_keys(home, key.address), moment):
-                    home.do(lambda store, kept=kept: store.put(kept))  # type: ignore[misc]
-            rows.append(next(each for each in kept_keys(home, key.address) if each.key.fingerprint == key.fingerprint))
+                known = home.do(lambda store, key=key: keep(store, key, moment))  # type: ignore[misc]
+            rows.append(next(each for each in known if each.key.fingerprint == key.fingerprint))
     for reason in refused:
         output.note(f"not imported: {reason}")
     for row in rows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,9 +18,9 @@ import msgspec
 from gatepost.mail.header import HeaderSection
 from gatepost.mail.header_address import HeaderAddressError, parse_address_list
 from gatepost.seal.cms.names import address_key
-from gatepost.seal.discovery import placed
+from gatepost.seal.keeping import is_same, keep
 from gatepost.seal.keys import check_key
-from gatepost.seal.model import Refused
+from gatepost.seal.model import RecipientKey, Refused
 from gatepost.seal.port import KeptKey, KeyStore
 
 NAME: Final = b"autocrypt"
@@ -67,14 +68,14 @@ async def observe_autocrypt(
     if checked.kind != "openpgp":
         return Observed(reason="Autocrypt is for OpenPGP keys")
     found = msgspec.structs.replace(checked, source="autocrypt", found_at=now, cached_until=now + LIFETIME)
-    rows = await store.find(field.address)
-    same = next((each for each in rows if each.key.fingerprint == found.fingerprint), None)
+    same = _of(found, await store.find(field.address))
     if same is not None and same.key.found_at is not None and same.key.found_at > now - RENEWED:
         return Observed(same)
-    written = placed(found, rows, now)
-    for kept in written:
-        await store.put(kept)
-    return Observed(written[-1])
+    return Observed(_of(found, await keep(store, found, now)))
+
+
+def _of(key: RecipientKey, rows: Sequence[KeptKey]) -> KeptKey | None:
+    return next((each for each in rows if is_same(each.key, key)), None)
 
 
 def author_field(header: HeaderSection) -> AutocryptField | None:

@@ -17,11 +17,12 @@ from gatepost.ports.clock import Clock
 from gatepost.ports.fetch import Fetcher
 from gatepost.ports.resolver import Resolver
 from gatepost.seal.cms.names import address_key
+from gatepost.seal.keeping import is_same, keep
 from gatepost.seal.key_names import KeyPlaces
 from gatepost.seal.keys import KeyChecks, fingerprint_of
 from gatepost.seal.lookups import Looked, look_for_openpgpkey, look_for_smimea, look_in_directory
 from gatepost.seal.model import DiscoveryMethod, Kind, RecipientKey, Refused
-from gatepost.seal.port import SOURCES, Absence, KeptKey, KeyStore, PublishedKeys
+from gatepost.seal.port import Absence, KeptKey, KeyStore, PublishedKeys
 from gatepost.seal.settings import DiscoverySettings
 
 KINDS: Final[tuple[Kind, ...]] = ("openpgp", "smime")
@@ -188,9 +189,7 @@ class Discovery:
 
     async def _taken(self, found: RecipientKey, search: _Search) -> RecipientKey | None:
         """`found` is kept; it is returned where it may be used, else an older one that it does not replace."""
-        for kept in placed(found, search.rows, search.now):
-            await self._store.put(kept)
-        search.rows = await self._store.find(search.address)
+        search.rows = await keep(self._store, found, search.now)
         if search.is_used(found):
             return found
         for each in search.rows:
@@ -202,7 +201,7 @@ class Discovery:
         search.reasons += [
             f"the key {each.key.fingerprint} of {each.key.address} is not used: {each.note}"
             for each in search.rows
-            if _is_same(each.key, found) and each.state in ("replaced", "withdrawn")
+            if is_same(each.key, found) and each.state in ("replaced", "withdrawn")
         ]
         return None
 
@@ -259,7 +258,7 @@ class _Search:
         self.codes |= {"changed"} if waiting else set()
 
     def is_used(self, key: RecipientKey) -> bool:
-        return any(each.state == "used" and _is_same(each.key, key) for each in self.rows)
+        return any(each.state == "used" and is_same(each.key, key) for each in self.rows)
 
     def warnings(self, used: RecipientKey) -> tuple[str, ...]:
         """What somebody who uses `used` has to be told."""
@@ -273,37 +272,3 @@ class _Search:
             for each in self.rows
             if each.state == "waiting" and each.key.kind == kind
         ]
-
-
-def placed(found: RecipientKey, rows: Sequence[KeptKey], now: datetime) -> list[KeptKey]:
-    """What is to be put into the store when `found` was found and `rows` is what it has for the address.
-
-    The first key of an address and kind is used. Another one waits, unless it comes from a more trusted place than all
-    that are used: otherwise whoever writes one letter could keep the key of the domain's own directory out.
-    """
-    same = next((each for each in rows if _is_same(each.key, found)), None)
-    first_seen = same.first_seen if same else now
-    rivals = [each for each in rows if each.state == "used" and each.key.kind == found.kind]
-    rivals = [each for each in rivals if not _is_same(each.key, found)]
-    if same is not None and (same.state in ("used", "withdrawn") or (same.state == "replaced" and rivals)):
-        return [msgspec.structs.replace(same, key=found)]
-    if all(_rank(found) < _rank(each.key) for each in rivals):
-        note = f"{found.fingerprint} was found on {now:%Y-%m-%d} ({found.source}), and is used from then on"
-        displaced = [
-            msgspec.structs.replace(
-                each, state="displaced", note=f"{note}, {each.key.fingerprint} ({each.key.source}) no more"
-            )
-            for each in rivals
-        ]  # fmt: skip
-        return [*displaced, KeptKey(key=found, first_seen=first_seen)]
-    older = rivals[0].key
-    note = f"was found on {first_seen:%Y-%m-%d} ({found.source}), {older.fingerprint} before ({older.source})"
-    return [KeptKey(key=found, first_seen=first_seen, state="waiting", note=note)]
-
-
-def _is_same(one: RecipientKey, other: RecipientKey) -> bool:
-    return one.kind == other.kind and one.fingerprint == other.fingerprint
-
-
-def _rank(key: RecipientKey) -> int:
-    return SOURCES.index(key.source)

@@ -22,6 +22,7 @@ from gatepost.seal.port import SOURCES, Absence, KeptKey, KeyStoreError, Publish
 from gatepost.store.sqlite.connection import SchemaError, connect, migrate
 
 FILE_NAME: Final = "keys.db"
+ABSENCE_KEPT_SECONDS: Final = 7 * 86400.0
 T = TypeVar("T")
 
 MIGRATIONS: Final = (
@@ -172,6 +173,9 @@ class SqliteKeys:
     async def put_absence(self, absence: Absence) -> None:
         def write() -> None:
             with self._transaction():
+                # What ended long ago is of no use; the writer's own end stands for the time of day.
+                ended = absence.until.timestamp() - ABSENCE_KEPT_SECONDS
+                self._connection.execute("DELETE FROM absence WHERE until < ?", (ended,))
                 self._connection.execute(
                     "INSERT OR REPLACE INTO absence VALUES (?, ?, ?, ?)",
                     (
