@@ -14,6 +14,7 @@ from gatepost.accounts.model import Account
 from gatepost.admin.grants import MAX_OCTETS, GrantsApi
 from gatepost.admin.health import AdminParts, HealthReport, admin_app
 from gatepost.gate.announced import NO_ACCOUNT, Announcements
+from gatepost.gate.flood import ONE_BY_ONE, PERIOD_SECONDS
 from gatepost.standing.grants import GrantSettings
 
 TOKEN = "a token that nobody guesses"
@@ -29,7 +30,8 @@ class Office:
     def __init__(self, settings: GrantSettings = SETTINGS, *, token: str = TOKEN) -> None:
         self.desk = Desk(grants=settings)
         gate = self.desk.parts.gate
-        announcements = Announcements(self.desk.grants, gate.directory, self.desk.recorder, gate.ids)
+        floods = self.desk.door.floods
+        announcements = Announcements(self.desk.grants, gate.directory, self.desk.recorder, gate.ids, floods)
 
         async def health() -> HealthReport:
             return HealthReport()
@@ -168,6 +170,19 @@ async def test_without_the_token_nothing_is_granted_and_the_attempt_is_recorded(
     assert event.details == {"what": "refused", "why": "the token of admin.grants_token is needed"}
     assert event.client is not None
     assert event.client.ip == "127.0.0.1"
+
+
+async def test_many_attempts_without_the_token_are_one_event_a_minute_and_not_one_each() -> None:
+    office = Office()
+    for _ in range(ONE_BY_ONE + 300):
+        assert (await office.post(LOGIN, token="Bearer guessed"))[0] == 401
+    assert len(office.desk.recorder.of("grant")) == ONE_BY_ONE
+    office.desk.clock.at += PERIOD_SECONDS
+    office.desk.door.floods.flush()
+    told = office.desk.recorder.of("grant")[-1]
+    assert told.client is not None
+    assert (told.client.ip, told.service, told.details["what"]) == ("127.0.0.1", "admin", "refused")
+    assert told.details["checks"] == {"the token of admin.grants_token is needed": 300}
 
 
 @pytest.mark.parametrize(

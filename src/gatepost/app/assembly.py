@@ -139,7 +139,7 @@ class Assembly:
         config = self.config
         directory = Directory(config.domains, self.accounts, config.hostname, config.postmaster)
         grants = self._build_grants(directory)
-        self.announcements = Announcements(grants, directory, self.recorder, self.ids)
+        self.announcements = Announcements(grants, directory, self.recorder, self.ids, self.door.floods)
         return GateParts(
             hostname=config.hostname,
             policy=self.policy,

@@ -15,6 +15,7 @@ from gatepost.accounts.addresses import parse_key
 from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account
 from gatepost.audit.event import Event, EventClient, Recorder
+from gatepost.gate.flood import Floods
 from gatepost.gate.grants import Grants
 from gatepost.gate.later import is_later
 from gatepost.mail.address import AddressError
@@ -55,11 +56,12 @@ class AnnouncementError(ValueError):
 class Announcements:
     """Takes them for one worker."""
 
-    def __init__(self, grants: Grants, directory: Directory, recorder: Recorder, ids: Ids) -> None:
+    def __init__(self, grants: Grants, directory: Directory, recorder: Recorder, ids: Ids, floods: Floods) -> None:
         self._grants = grants
         self._directory = directory
         self._recorder = recorder
         self._ids = ids
+        self._floods = floods
 
     async def take(self, announced: Announcement) -> Answer:
         """What came of the login. A grant is durable and on the record, and so is that there is none, where there could
@@ -99,7 +101,9 @@ class Announcements:
         return Answer(granted=True, until=outcome.grant.until)
 
     def refused(self, ip: str, why: str) -> None:
-        """Somebody who may not announce logins tried to. Raises RecordError."""
+        """Somebody who may not announce logins tried to; many such are one event a minute. Raises RecordError."""
+        if ip and self._floods.refused(ip, "admin", why, None):
+            return
         self._recorder.record(self._event(ip, "", id=self._ids.new(), details={"what": "refused", "why": why}))
 
     async def _account(self, name: str) -> Account | None:

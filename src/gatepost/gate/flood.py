@@ -6,6 +6,7 @@ Every session is on the record either way; a peer that is refused ten thousand t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -39,6 +40,10 @@ class _Flood:
         self.verdict: Any = None
 
 
+_KINDS: Final[Mapping[str, Kind]] = {"pop3": "pop3.session", "pop3s": "pop3.session", "admin": "grant"}
+"""What is refused there, where it is no SMTP session."""
+
+
 class Floods:
     """What this worker has refused lately. `flush` is to be called every few seconds, `close` at the end."""
 
@@ -68,7 +73,7 @@ class Floods:
         flood.last = now
         flood.ip = ip
         flood.checks[check] += 1
-        flood.kind = "pop3.session" if service.startswith("pop3") else "smtp.session"
+        flood.kind = _KINDS.get(service, "smtp.session")
         flood.service = service
         flood.verdict = verdict
         return flood.id
@@ -110,6 +115,8 @@ class Floods:
             "seconds": round(flood.last - flood.began),
             "checks": dict(flood.checks),
         }
+        if flood.kind == "grant":
+            details["what"] = "refused"
         client = EventClient(flood.ip)
         verdicts = [] if flood.verdict is None else [flood.verdict]
         event = Event(flood.kind, id=flood.id, service=flood.service, client=client, verdicts=verdicts, details=details)
