@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test crash bench lint format docs lock clean
+.PHONY: help setup run test crash bench lint format docs lock clean profile fuzz
 
 BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet install
@@ -12,6 +12,9 @@ LOCKED := $(PIP) --require-hashes
 TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 8 ? 8 : n < 2 ? 2 : n)))
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+PROFILE_ARGS ?=
+FUZZ_MINUTES ?= 10
+TARGET ?=
 ROUNDS ?= 5000
 
 help: ## this list
@@ -34,6 +37,12 @@ crash: .venv/.test ## kills a server under load at every named point of its writ
 bench: .venv/.test ## side by side with other mail servers, in one run (BENCH_ARGS="--quick --only accept-4k-s50")
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
+profile: .venv/.profile ## a flame graph of the accept path under load: profile/accept.svg (PROFILE_ARGS="--seconds 30")
+	@$(BIN)/python -m bench.profile $(PROFILE_ARGS)
+
+fuzz: .venv/.fuzz ## feeds every parser what nobody thought of, 10 minutes each (FUZZ_MINUTES=2 TARGET=smtp-server)
+	@$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES) $(TARGET)
+
 lint: .venv/.lint ## formatter, linter, types, layering
 	@$(BIN)/ruff format --check --quiet . || { echo 'lint: "make format" rewrites these files:'; $(BIN)/ruff format --check --output-format concise .; }
 	@$(BIN)/ruff check --quiet .
@@ -53,7 +62,7 @@ lock: .venv/.runtime ## write requirements/*.txt anew (UPGRADE=1: with newer ver
 	@scripts/lock.sh
 
 clean: ## remove .venv, the demo and all caches
-	rm -rf .venv demo dist build site .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov .coverage*
+	rm -rf .venv demo dist build site profile .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov .coverage*
 
 .venv/bin/python:
 	@scripts/venv.sh
@@ -72,6 +81,14 @@ clean: ## remove .venv, the demo and all caches
 .venv/.lint: .venv/.test requirements/lint.txt
 	@echo "setup: installing what the linter needs"
 	@$(LOCKED) -r requirements/lint.txt
+	@touch $@
+
+.venv/.profile: .venv/.test requirements/profile.txt
+	@$(LOCKED) -r requirements/profile.txt
+	@touch $@
+
+.venv/.fuzz: .venv/.test requirements/fuzz.txt
+	@$(LOCKED) -r requirements/fuzz.txt
 	@touch $@
 
 .venv/.docs: .venv/.runtime requirements/docs.txt

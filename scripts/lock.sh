@@ -15,7 +15,7 @@ compile() { # NAME SOURCE...: requirements/NAME.txt
 
 compile runtime pyproject.toml --all-extras
 # Each set is constrained by those it is installed beside, so that their order does not matter.
-for name in build test lint docs lock; do
+for name in build test lint docs fuzz profile lock; do
     compile "$name" "requirements/$name.in"
 done
 

@@ -49,7 +49,7 @@ class Parser:
 
     def next(self) -> Item | None:
         """The next line as a command, or what is wrong with it; None: more octets are needed."""
-        if not self._has_spoken and self._buffer.startswith(_TLS_HANDSHAKE):
+        if not self._has_spoken and not self._swallowed and self._buffer.startswith(_TLS_HANDSHAKE):
             self.drop_read_ahead()
             text = "This port speaks POP3 in clear: use STLS here, or the port for POP3 over TLS"
             return Malformed(err(text), "(a TLS handshake)", is_fatal=True)
