@@ -59,8 +59,10 @@ class Keeper(Protocol):
 
 
 class InSpool:
+    SETTINGS = SpoolSettings(free_limit_octets=0)
+
     def __init__(self, data: Path) -> None:
-        self._spool = SqliteSpool.open(prepare(data).root, "0", SpoolSettings(free_limit_octets=0), CLOCK)
+        self._spool = SqliteSpool.open(prepare(data).root, "0", self.SETTINGS, CLOCK)
 
     async def keep(self, number: int) -> None:
         content = self._spool.new_content()
@@ -81,6 +83,10 @@ class InSpool:
 
     async def close(self) -> None:
         await self._spool.close()
+
+
+class InEncryptedSpool(InSpool):
+    SETTINGS = SpoolSettings(free_limit_octets=0, key="a key that nobody guesses, of some length")
 
 
 class InMaildirs:
@@ -174,6 +180,7 @@ class _Ids:
 
 KEEPERS: Final[Mapping[str, type[Keeper]]] = {
     "spool": InSpool,
+    "encrypted-spool": InEncryptedSpool,
     "maildirs": InMaildirs,
     "facts": InFacts,
     "accounts": InAccounts,

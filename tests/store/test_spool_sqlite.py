@@ -22,6 +22,16 @@ class TestSqliteSpool(SpoolConformance):
         await spool.close()
 
 
+class TestSqliteSpoolWithoutMemory(SpoolConformance):
+    """Every content is a file."""
+
+    @pytest.fixture
+    async def spool(self, tmp_path: Path) -> AsyncIterator[SpoolStore]:
+        spool = SqliteSpool.open(tmp_path, "0", SpoolSettings(memory_octets=0), HandClock(NOW))
+        yield spool
+        await spool.close()
+
+
 class TestSpoolSetWithAnAdoptedSpool(SpoolConformance):
     """The same through a set that has taken over a spool with one entry, due in a far future."""
 

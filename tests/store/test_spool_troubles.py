@@ -146,6 +146,27 @@ async def test_content_that_was_added_is_not_discarded_any_more(house: House) ->
     assert await whole(house.spool, entry.id) == PREFIX + LARGE
 
 
+async def test_what_the_memory_has_no_room_for_goes_to_a_file_however_small_it_is(house: House) -> None:
+    await house.spool.close()
+    spool = house.open(SpoolSettings(memory_octets=1000))
+    first, second = spool.new_content(), spool.new_content()
+    first.write(b"a" * 600)
+    second.write(b"b" * 300)
+    second.write(b"b" * 300)
+    assert (first.path is None, second.path is None) == (True, False)
+    for content, octet in ((first, b"a"), (second, b"b")):
+        content.finish()
+        entry = new_entry(octets=600)
+        await spool.add(entry, content)
+        assert await whole(spool, entry.id) == PREFIX + octet * 600
+    del first, content  # whoever brought it has forgotten it
+    third, fourth = spool.new_content(), spool.new_content()
+    third.write(b"c" * 600)
+    third.discard()
+    fourth.write(b"d" * 900)
+    assert fourth.path is None
+
+
 async def test_content_is_added_once(house: House) -> None:
     content = written(house.spool, BODY)
     await house.spool.add(new_entry(), content)

@@ -13,12 +13,14 @@ class SpoolSettings(msgspec.Struct, frozen=True):
     size_limit_octets: messages that one spool holds in all; 0 for no cap. free_limit_octets: what must stay free on
     the disk; below it nothing is accepted, while what is there can still be settled and removed.
     inline_octets: content up to this is kept in the database, above it in a file of its own (measured: at 256 KiB
-    the file begins to win). key: what content is encrypted with, a text that nobody guesses; "" for not at all.
+    the file begins to win). memory_octets: of contents that arrive, all together; what goes beyond that goes to a
+    file, however small it is. key: what content is encrypted with, a text that nobody guesses; "" for not at all.
     """
 
     size_limit_octets: int = 0
     free_limit_octets: int = 64 * MIB
     inline_octets: int = 256 * 1024
+    memory_octets: int = 64 * MIB
     key: str = ""
 
     def __repr__(self) -> str:  # the key stands in no log and no traceback

@@ -26,7 +26,7 @@ from gatepost.spool.transitions import parse_action
 from gatepost.store.sqlite.connection import connect
 from gatepost.store.sqlite.spool_cipher import SpoolCipher, TamperedError, is_encrypted, opened
 from gatepost.store.sqlite.spool_cipher_reading import pieces_of_file, pieces_of_row
-from gatepost.store.sqlite.spool_content import PIECE_OCTETS, SpoolContent
+from gatepost.store.sqlite.spool_content import PIECE_OCTETS, Memory, SpoolContent
 from gatepost.store.sqlite.spool_layout import Layout, SpoolLock, layout_of
 from gatepost.store.sqlite.spool_opening import (
     move_aside,
@@ -68,6 +68,7 @@ class SqliteSpool:
         self._clock = clock
         self._on_damage = on_damage
         self._faults = faults
+        self._memory = Memory(settings.memory_octets)
         self._cipher = SpoolCipher(settings.key) if settings.key else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._file_threads: ThreadPoolExecutor | None = None
@@ -147,7 +148,7 @@ class SqliteSpool:
 
     def new_content(self) -> SpoolContent:
         key = self._cipher.new_key() if self._cipher is not None else None
-        return SpoolContent(self._layout, self._settings.inline_octets, self._faults, key)
+        return SpoolContent(self._layout, self._settings.inline_octets, self._faults, self._memory, key)
 
     async def add(self, entry: NewEntry, content: Content) -> None:
         prepared = await self._prepare(entry, content)

@@ -28,6 +28,16 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _numbers = itertools.count(1)
 
 
+class Memory:
+    """What all contents of one process hold in memory, in octets, and how much that may be."""
+
+    __slots__ = ("limit", "octets")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.octets = 0
+
+
 class SpoolContent:
     """`spool.port.Content` for a spool of files and rows.
 
@@ -35,12 +45,26 @@ class SpoolContent:
     """
 
     __slots__ = (
-        *("__weakref__", "_close", "_descriptor", "_failure", "_faults", "_inline_octets", "_is_finished", "_is_taken"),
-        *("_layout", "_octets", "_pieces", "_sealed_chunks", "_tail", "crc", "key", "path"),
+        *(
+            "__weakref__",
+            "_close",
+            "_descriptor",
+            "_failure",
+            "_faults",
+            "_held",
+            "_inline_octets",
+            "_is_finished",
+            "_is_taken",
+        ),
+        *("_layout", "_memory", "_octets", "_pieces", "_sealed_chunks", "_tail", "crc", "key", "path"),
     )
 
-    def __init__(self, layout: Layout, inline_octets: int, faults: Faults, key: EntryKey | None = None) -> None:
-        """key: what goes to the disk is encrypted with it."""
+    def __init__(
+        self, layout: Layout, inline_octets: int, faults: Faults, memory: Memory, key: EntryKey | None = None
+    ) -> None:
+        """memory: where it has no room, a file is made at once. key: what goes to the disk is encrypted with it."""
+        self._memory = memory
+        self._held = 0  # octets of it that count there
         self._layout = layout
         self._inline_octets = inline_octets
         self._faults = faults
@@ -72,10 +96,12 @@ class SpoolContent:
     def write(self, octets: bytes) -> None:
         if self._is_finished:
             raise ValueError("the content is finished")
-        if self.path is None and self._octets + len(octets) > self._inline_octets:
+        if self.path is None and not self._fits(len(octets)):
             self._make_file()
         if self.path is None:
             self._pieces.append(octets)
+            self._held += len(octets)
+            self._memory.octets += len(octets)
         elif self.key is not None:
             self._write_sealed(self._descriptor, self.key, octets, self.path)
         else:
@@ -91,6 +117,7 @@ class SpoolContent:
             return
         self._is_finished = True
         self._pieces.clear()
+        self._let_go()
         self._tail = b""
         if self.path is not None:
             with contextlib.suppress(OSError):  # a left-over goes at the next start
@@ -163,6 +190,18 @@ class SpoolContent:
         except OSError as error:
             raise full_or_broken(error, target) from error
 
+    def __del__(self) -> None:
+        self._let_go()
+
+    def _fits(self, octets: int) -> bool:
+        """Whether so many more may stay in memory: many that are small are as much as one that is large."""
+        memory = self._memory
+        return self._octets + octets <= self._inline_octets and memory.octets + octets <= memory.limit
+
+    def _let_go(self) -> None:
+        self._memory.octets -= self._held
+        self._held = 0
+
     def _make_file(self) -> None:
         path = self._layout.content / f"{INCOMING}{os.getpid()}-{next(_numbers)}"
         try:
@@ -185,6 +224,7 @@ class SpoolContent:
         self._descriptor = descriptor
         self._close = weakref.finalize(self, os.close, descriptor)
         self._pieces.clear()
+        self._let_go()
         self.path = path
 
     def _write_sealed(self, descriptor: int, key: EntryKey, octets: bytes, path: Path) -> None:
