@@ -32,15 +32,27 @@ REQUIRED = SealRule(name="partners", recipients=("*@example.net", DAN), mode="re
 IF_KNOWN = SealRule(name="all", mode="opportunistic")
 
 
+class AtHand:
+    """Finds keys that are kept; known when the desk's clock is there."""
+
+    discovery: Discovery
+
+    async def find(self, *arguments: Any) -> Any:
+        return await self.discovery.find(*arguments)
+
+
 class Gate:
     """A desk with rules, and the keys that it knows."""
 
     def __init__(self, *rules: SealRule, accounts: MemoryAccounts | None = None, **settings: Any) -> None:
-        self.keys, self.dns = MemoryKeys(), MemoryResolver()
+        self.keys, self.dns, at_hand = MemoryKeys(), MemoryResolver(), AtHand()
         self.desk = Desk(
-            sealing=SealSettings(rules=rules, **settings), finder=self, at=NOW.timestamp(), accounts=accounts
+            sealing=SealSettings(rules=rules, **settings), finder=self, at_hand=at_hand, at=NOW.timestamp(),
+            accounts=accounts,
         )  # fmt: skip
         self.discovery = Discovery(self.keys, self.desk.clock, self.dns, Web(), DiscoverySettings())
+        known = DiscoverySettings(discovery=("pinned", "imported", "autocrypt"))
+        at_hand.discovery = Discovery(self.keys, self.desk.clock, self.dns, Web(), known)
 
     async def find(self, *arguments: Any) -> Any:
         return await self.discovery.find(*arguments)
@@ -243,6 +255,26 @@ async def test_a_large_message_is_sealed_too() -> None:
     assert opened.text is not None
     assert SECRET in opened.text
     await gate.desk.seal_work.close()
+
+
+async def test_for_our_own_domains_nobody_else_is_asked_for_a_key() -> None:
+    """Colleagues could not write to each other while the DNS was away."""
+    gate = Gate(IF_KNOWN)
+    gate.dns.fail("openpgpkey.example.org", "A")
+    client = await logged_in(gate.desk)
+    assert (await submit(client, MESSAGE, "bob@example.org")).startswith("250")
+    await gate.knows(pgp("bob@example.org"))
+    assert (await submit(client, MESSAGE, "bob@example.org")).startswith("250")
+    assert [SECRET in octets for _, octets in gate.entries] == [True, False]
+    assert gate.dns.asked == []
+
+
+async def test_an_account_with_a_key_of_its_own_satisfies_a_rule() -> None:
+    gate = Gate(SealRule(name="all", mode="required"), accounts=_wants(pgp("ada@example.org")))
+    client = await logged_in(gate.desk)
+    assert (await submit(client, MESSAGE, "bob@example.org")).startswith("550 5.7.5")
+    assert (await submit(client, MESSAGE, "ada@example.org")).startswith("250")
+    assert gate.told[0]["rule"] == "account"
 
 
 async def test_strangers_mail_is_none_of_the_rules_business() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from tests.peers.test_seal_peers import Gpg, armoured
 from tests.support.server import ADA, HOST, SECRET, Server, any_certificate, event_id
-from tests.support.sink import Sink
+from tests.support.sink import Sink, Taken
 
 from gatepost.seal.model import RecipientKey
 from gatepost.seal.openpgp_keys import components_of
@@ -26,6 +26,8 @@ from gatepost.seal.port import KeptKey
 from gatepost.store.sqlite.keys import SqliteKeys
 
 BOB, EVE, DAN, CARL = (f"{name}@partner.example" for name in ("bob", "eve", "dan", "carl"))
+BOB_HERE = "bob@example.org"
+GONE = "gone@partner.example"
 MARKER = "the-settlement-is-4711"
 SUBJECT = "Settlement-with-Cardiff"
 
@@ -63,6 +65,15 @@ class Office:
             finally:
                 client.rset()
 
+    def arrived(self, recipient: str, at_least: int = 0) -> Taken:
+        """What the next hop took for `recipient`, once it is there."""
+        return self.server.wait_for(
+            lambda: next(
+                (t for t in self.hop.taken if t.recipients == [recipient] and len(t.content) >= at_least), None
+            ),
+            f"mail for {recipient} at the next hop",
+        )
+
     def opened(self, content: bytes) -> bytes:
         return self.gpg("--decrypt", given=armoured(content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")))
 
@@ -92,7 +103,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         stack.callback(
             subprocess.run, ["gpgconf", "--kill", "all"], env=gpg.environment, check=False, capture_output=True
         )
-        hop = stack.enter_context(Sink())
+        hop = stack.enter_context(Sink({GONE: "550 5.1.1 We know no such person"}))
         config = f"""
             [domain."example.org"]
             [route."partner.example"]
@@ -113,7 +124,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 def test_with_a_key_the_next_hop_gets_what_only_the_recipient_opens(office: Office) -> None:
     reply, refused = office.submit(BOB)
     assert not refused
-    taken = next(each for each in office.hop.wait_for(1) if each.recipients == [BOB])
+    taken = office.arrived(BOB)
     assert MARKER.encode() not in taken.content
     assert b"Subject: [...]" in taken.content
     assert MARKER.encode() in office.opened(taken.content)
@@ -125,22 +136,31 @@ def test_with_a_key_the_next_hop_gets_what_only_the_recipient_opens(office: Offi
 
 
 def test_a_large_message_is_sealed_in_another_process_that_ends_with_the_server(office: Office) -> None:
-    before = len(office.hop.taken)
     _, refused = office.submit(BOB, large=3_000_000)
     assert not refused
-    taken = office.hop.wait_for(before + 1)[-1]
+    taken = office.arrived(BOB, at_least=1_000_000)
     assert MARKER.encode() in office.opened(taken.content)
     assert office.clear_files() == []
 
 
+def test_a_notice_about_it_holds_nothing_in_clear(office: Office) -> None:
+    office.server.command("key", "import", str(office.make_key(GONE, "Gone")))
+    reply, refused = office.submit(GONE)
+    assert not refused
+    notice = office.server.wait_for_subject("Your message could not be delivered")
+    assert event_id(reply).encode() in notice
+    assert b"Subject: [...]" in notice
+    assert b"BEGIN PGP" not in notice
+    assert office.clear_files() == []
+
+
 def test_without_a_key_it_is_refused_and_nothing_is_kept(office: Office) -> None:
-    before = len(office.hop.taken)
     _, refused = office.submit(EVE)
     code, said = refused[EVE]
     assert (code, said[:5]) == (550, b"5.7.5")
     assert b"must be encrypted, and there is no key" in said
     assert office.clear_files() == []
-    assert len(office.hop.taken) == before
+    assert not [each for each in office.hop.taken if EVE in each.recipients]
 
 
 def test_an_expired_key_is_none(office: Office) -> None:
@@ -176,20 +196,21 @@ def test_a_changed_key_is_used_when_somebody_trusts_it_and_not_before(office: Of
 
 
 def test_mail_for_an_account_with_a_key_of_its_own_lies_encrypted_and_gpg_opens_it(office: Office) -> None:
-    office.server.command("account", "seal", ADA, str(office.make_key(ADA, "Ada")))
+    office.server.command("account", "seal", BOB_HERE, str(office.make_key(BOB_HERE, "Bob Here")))
+    matter = b"the-other-matter-4712"
     with smtplib.SMTP(HOST, office.server.port("mx")) as client:
         client.ehlo("far.example.net")
-        text = f"From: {BOB}\r\nTo: {ADA}\r\nSubject: Findable\r\n\r\n{MARKER}\r\n"
-        assert client.sendmail(BOB, [ADA, "info@example.org"], text.encode()) == {}
-    office.server.wait_for_mail(ADA, 2)  # for herself, and over the alias
-    assert office.server.wait_for_mail("bob@example.org", 1)
-    kept = office.server.data / "maildrops" / "example.org" / "ada"
-    assert not [path for path in kept.rglob("*") if path.is_file() and MARKER.encode() in path.read_bytes()]
-    client = poplib.POP3_SSL(HOST, office.server.port("pop3s"), context=any_certificate())
-    client.user(ADA)
-    client.pass_(SECRET)
+        text = b"From: bob@partner.example\r\nSubject: Findable\r\n\r\n" + matter + b"\r\n"
+        assert client.sendmail(BOB, [BOB_HERE, "info@example.org"], text) == {}
+    office.server.wait_for_mail(BOB_HERE, 2)  # for himself, and over the alias
+    assert matter in office.server.wait_for_subject("Findable", ADA)  # who is behind the alias too
+    kept = office.server.data / "maildrops" / "example.org" / "bob"
+    assert not [path for path in kept.rglob("*") if path.is_file() and matter in path.read_bytes()]
+    mailbox = poplib.POP3_SSL(HOST, office.server.port("pop3s"), context=any_certificate())
+    mailbox.user(BOB_HERE)
+    mailbox.pass_(SECRET)
     for number in (1, 2):
-        content = b"\r\n".join(client.retr(number)[1]) + b"\r\n"
+        content = b"\r\n".join(mailbox.retr(number)[1]) + b"\r\n"
         assert b"\r\nSubject: Findable\r\n" in content
-        assert MARKER.encode() in office.opened(content)
-    client.quit()
+        assert matter in office.opened(content)
+    mailbox.quit()

@@ -249,6 +249,7 @@ class Desk:
         routed: str = "",
         sealing: SealSettings | None = None,
         finder: KeyFinder = NOBODY_HAS_A_KEY,
+        at_hand: KeyFinder | None = None,
         at: float | None = None,
     ) -> None:
         self.clock = HandClock() if at is None else HandClock(at)
@@ -306,7 +307,14 @@ class Desk:
             probes=self._probes(hosts, rules) if hosts else None,
             callouts=self._callouts(hosts, rules) if hosts else None,
             seal_work=self.seal_work,
-            sealer=Sealer(sealing or SealSettings(), finder, self.seal_work, self.clock),
+            sealer=Sealer(
+                sealing or SealSettings(),
+                finder,
+                self.seal_work,
+                self.clock,
+                at_hand=at_hand,
+                is_ours=directory.is_ours,
+            ),
         )
         self.parts = IntakeParts(
             gate=gate,

@@ -42,6 +42,7 @@ from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
 from gatepost.gate.sealing import Sealer
 from gatepost.intake.parts import IntakeParts
+from gatepost.mail.address import Path
 from gatepost.net.clock import SystemClock, SystemIds
 from gatepost.net.connector import StreamConnector
 from gatepost.net.control import ControlServer, ask
@@ -54,7 +55,8 @@ from gatepost.policy.checks import recipient_count, recipient_exists, sender_cal
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import SERVICES
 from gatepost.policy.registry import CHECKS
-from gatepost.seal.discovery import Discovery
+from gatepost.seal.discovery import LOOKED_UP, Discovery
+from gatepost.seal.settings import METHODS
 from gatepost.seal.work import SealWork
 from gatepost.spool.control import CHANGE, Handler, change_handler
 from gatepost.store.data_folder import DataFolder
@@ -170,8 +172,18 @@ class Assembly:
 
     def _build_sealer(self) -> Sealer:
         fetcher = HttpsFetcher(self.resolver, own=own_endpoints(self.config.listeners))
-        discovery = Discovery(self.keys, self.clock, self.resolver, fetcher, self.config.discovery, self.keys)
-        return Sealer(self.config.sealing, discovery, self.seal_work, self.clock)
+        settings, known = self.config.discovery, [method for method in METHODS if method not in LOOKED_UP]
+        at_hand = msgspec.structs.replace(settings, discovery=tuple(m for m in settings.discovery if m in known))
+        finders = [
+            Discovery(self.keys, self.clock, self.resolver, fetcher, each, self.keys) for each in (settings, at_hand)
+        ]
+        return Sealer(
+            self.config.sealing, finders[0], self.seal_work, self.clock, at_hand=finders[1],
+            is_ours=self._is_ours,
+        )  # fmt: skip
+
+    def _is_ours(self, path: Path) -> bool:
+        return self.gate.directory.is_ours(path)
 
     def _build_questions(self) -> tuple[Probes, Callouts]:
         probing, calling = (self.policy.settings_of(one.CHECK) for one in (recipient_exists, sender_callout))

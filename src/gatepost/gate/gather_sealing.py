@@ -29,6 +29,8 @@ def seal(session: GateSession, facts: RcptFacts | MessageFacts) -> Any:
     sealer = session.parts.sealer
     if sealer is None or facts.syntax is not None or not is_sealed_here(session):
         return None
+    if str(facts.forward_path) in session.own_keys:
+        return None  # there is a key, whatever a rule says
     rule = sealer.rule(facts.reverse_path, facts.forward_path)
     if rule is None or rule == "open" or rule.mode == "off":
         return None

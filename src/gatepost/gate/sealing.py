@@ -6,7 +6,7 @@ a message that is sealed (`intake.sealing`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -46,11 +46,23 @@ FOR_STORAGE: Final = SealRule(name=OWN, mode="required", hide_subject=False)  # 
 class Sealer:
     """Rules, keys and signers of one server."""
 
-    def __init__(self, settings: SealSettings, finder: KeyFinder, work: SealWork, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: SealSettings,
+        finder: KeyFinder,
+        work: SealWork,
+        clock: Clock,
+        *,
+        at_hand: KeyFinder | None = None,
+        is_ours: Callable[[Path], bool] = lambda _: False,
+    ) -> None:
+        """at_hand: finds keys of our own domains (`is_ours`), for which nobody else is asked."""
         self.rules = settings.rules
         self.work = work
         self._signers = settings.signers
         self._finder = finder
+        self._at_hand = at_hand or finder
+        self._is_ours = is_ours
         self._clock = clock
 
     def now(self) -> datetime:
@@ -64,8 +76,9 @@ class Sealer:
     async def find(self, recipient: Path, rule: SealRule) -> tuple[SealNeed, RecipientKey | None]:
         """What the rule wants for `recipient`, and the key for it, None where there is none."""
         address = str(recipient)
+        finder = self._at_hand if self._is_ours(recipient) else self._finder
         try:
-            outcome = await self._finder.find(address, KINDS[rule.kind])
+            outcome = await finder.find(address, KINDS[rule.kind])
         except KeyStoreError as error:
             outcome = KeyUnknown(address, (str(error),))
         if isinstance(outcome, KeyFound):

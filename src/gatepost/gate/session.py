@@ -50,8 +50,8 @@ class GateSession:
     attempt: the login that is being tried. granted: the POP-before-SMTP grants at the peer's address, None where there
     can be none. resolved: the forward-path that was looked up last, and what it is here.
     content: of the message that is being decided, None before all of it has come.
-    own_keys: of recipients of this transaction whose accounts want their mail encrypted: the account, and its key. seal_choices: the keys that
-    the message is to be encrypted to, by recipient.
+    own_keys: by recipient of this transaction, the account and its key where that wants its mail encrypted.
+    seal_choices: by recipient, the keys that the message is to be encrypted to.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
     expel: ends the session with a reply, as soon as what is under way is answered; None while there is no connection.
     """
