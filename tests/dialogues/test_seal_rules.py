@@ -97,6 +97,22 @@ async def test_what_a_rule_requires_is_encrypted_and_told_without_content() -> N
     assert b"Cardiff" not in msgspec.json.encode(gate.desk.recorder.events)
 
 
+async def test_fields_that_the_server_adds_are_protected_too() -> None:
+    gate = Gate(REQUIRED)
+    await gate.knows(pgp(BOB))
+    client = await logged_in(gate.desk)
+    bare = MESSAGE.replace(b"Message-ID: <1@example.org>\r\n", b"")
+    assert (await submit(client, bare, BOB)).startswith("250")
+    ((entry, octets),) = gate.entries
+    added = f"Message-ID: <{entry.id.lower()}@mx.example.org>\r\n".encode()
+    assert octets.count(added) == 1
+    assert added not in entry.prefix
+    opened = open_(octets, [pgp(BOB).secret], [], NOW)
+    assert opened.text is not None
+    assert added in opened.text
+    assert opened.verdict.unprotected == ()
+
+
 async def test_without_a_key_the_recipient_is_refused_and_told_what_to_do() -> None:
     gate = Gate(REQUIRED)
     client = await logged_in(gate.desk)
