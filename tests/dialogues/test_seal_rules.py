@@ -11,7 +11,7 @@ from tests.accounts.memory import MemoryAccounts
 from tests.dialogues.test_limits import logged_in, stranger
 from tests.dialogues.test_sealing import sealed_to, submit
 from tests.seal.scene import MESSAGE, NOW, Person, anchor, pgp, pgp_key, pgp_person, smime
-from tests.seal.test_discovery import Web
+from tests.seal.test_discovery import Web, revoked
 from tests.support.desk import Client, Desk, standard_accounts
 from tests.support.memory_keys import MemoryKeys
 from tests.support.memory_resolver import MemoryResolver
@@ -132,6 +132,17 @@ async def test_an_expired_key_is_no_key_and_the_sender_is_told_so() -> None:
     reply = await submit(client, MESSAGE, BOB)
     assert reply.startswith("550 5.7.5")
     assert reply.endswith("its key has expired; ask its owner for a new one and have your postmaster import it")
+
+
+async def test_a_revoked_key_is_no_key_and_the_sender_is_told_so() -> None:
+    gate = Gate(REQUIRED)
+    _, material = revoked()
+    key = msgspec.structs.replace(pgp(BOB).key, material=material, source="imported")
+    await gate.keys.put(KeptKey(key=key, first_seen=NOW))
+    client = await logged_in(gate.desk)
+    reply = await submit(client, MESSAGE, BOB)
+    assert reply.startswith("550 5.7.5")
+    assert "its owner has revoked the key; ask for a new one" in reply
 
 
 async def test_a_changed_key_is_not_used_until_somebody_trusts_it() -> None:

@@ -16,7 +16,7 @@ from gatepost.mail.address import AddressError, Path
 from gatepost.mail.header import HeaderSection
 from gatepost.policy.facts import SealNeed
 from gatepost.ports.clock import Clock
-from gatepost.seal.discovery import KeyFound, KeyOutcome, KeyUnknown
+from gatepost.seal.discovery import KeyFound, KeyOutcome, KeyUnknown, NoKey
 from gatepost.seal.keys import check_key
 from gatepost.seal.model import Kind, RecipientKey, Refused, SigningKey
 from gatepost.seal.port import KeyStoreError
@@ -88,12 +88,11 @@ class Sealer:
                 source=key.source, why=outcome.warnings,
             )  # fmt: skip
             return need, key
-        reasons = outcome.reasons
+        codes = outcome.codes if isinstance(outcome, NoKey) else frozenset()
         need = SealNeed(
-            recipient=address, rule=rule.name, mode=rule.mode, why=reasons,
+            recipient=address, rule=rule.name, mode=rule.mode, why=outcome.reasons,
             is_known=not isinstance(outcome, KeyUnknown),
-            has_changed=any(" changed: " in reason for reason in reasons),
-            has_expired=any(" expired " in reason for reason in reasons),
+            has_changed="changed" in codes, has_expired="expired" in codes, was_revoked="revoked" in codes,
         )  # fmt: skip
         return need, None
 

@@ -291,7 +291,8 @@ class Pending(msgspec.Struct, frozen=True):
 class SealNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is to be encrypted for one recipient. rule: its name, "account" for the recipient's own wish. kind, key,
     source: of the key that was found, its fingerprint, "" where there is none. why: what was found instead, or what
-    there is to warn of. is_known: whether it could be found out. has_changed, has_expired: why there is none."""
+    there is to warn of. is_known: whether it could be found out. has_changed, has_expired,
+    was_revoked: why there is none."""
 
     recipient: str
     rule: str
@@ -303,6 +304,7 @@ class SealNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_known: bool = True
     has_changed: bool = False
     has_expired: bool = False
+    was_revoked: bool = False
 
 
 class SealPlan(msgspec.Struct, frozen=True, omit_defaults=True):

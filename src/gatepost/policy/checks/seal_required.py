@@ -49,6 +49,8 @@ def _verdict(need: SealNeed) -> Verdict | None:
     advice = "ask for its OpenPGP key or S/MIME certificate and have your postmaster import it"
     if need.has_changed:
         advice = "its key has changed; compare the new one with its owner and have your postmaster trust it"
+    elif need.was_revoked:
+        advice = "its owner has revoked the key; ask for a new one and have your postmaster import it"
     elif need.has_expired:
         advice = "its key has expired; ask its owner for a new one and have your postmaster import it"
     return Verdict(NAME, Reply(550, "5.7.5", text + advice), f"{need.rule}: {why}")
