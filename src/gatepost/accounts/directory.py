@@ -6,7 +6,7 @@ for others leaves (`delivery`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Collection, Generator, Mapping
 from typing import Final, TypeVar
 
 from gatepost.accounts.addresses import domain_of, key_of, path_of, same_or_detail, without_detail
@@ -16,6 +16,7 @@ from gatepost.mail.address import AddressError, Path, to_ascii_domain
 
 ROLES: Final = frozenset({"postmaster", "abuse", "hostmaster", "root"})
 """Local parts that every domain of ours has (RFC 2142 §4-§6, RFC 5321 §4.5.1; root for the mail of machines)."""
+MAX_ASKED: Final = 500  # addresses of ours looked up to see who is behind a list, 10 us each: any stranger may ask
 MAX_EXPANDED: Final = 100_000  # addresses looked at for one recipient: a list of lists has an end
 
 T = TypeVar("T")
@@ -91,6 +92,14 @@ class Directory:
     def entry(self, path: Path) -> tuple[Resolution, Found | None] | Awaitable[tuple[Resolution, Found | None]]:
         """What `path` means as a recipient, and the account, alias or list itself, where there is one."""
         return self._answer(self._lookup(path))
+
+    def is_member(self, mailing_list: MailingList, names: Collection[str]) -> bool | Awaitable[bool]:
+        """Whether one of `names` (keys) is a member, by itself or of a list or alias that is one, however deep.
+
+        Members in other domains are compared and not looked up. Of what is nested `MAX_ASKED` addresses are looked up;
+        who is behind more of them is none: a list of that size should name its members itself.
+        """
+        return self._answer(self._membership(mailing_list, frozenset(names)))
 
     def may_send_as(self, account: Account, path: Path) -> bool | Awaitable[bool]:
         """Whether `account` may use `path` as a sender; the null path is not asked here.
@@ -184,6 +193,27 @@ class Directory:
         if catch_all is not None:
             return Resolution("catch-all", f"@{name}"), catch_all
         return Resolution("relay" if domain.relay_to else "unknown", key), None
+
+    def _membership(self, mailing_list: MailingList, names: frozenset[str]) -> Steps[bool]:
+        level: list[str] = [name.lower() for name in mailing_list.members]
+        seen = {mailing_list.address}
+        asked = 0
+        while level:
+            if not names.isdisjoint(level):
+                return True
+            behind: list[str] = []
+            for key in level:
+                if key in seen or domain_of(key) not in self._domains:
+                    continue
+                if asked == MAX_ASKED:
+                    return False
+                asked += 1
+                seen.add(key)
+                found = yield from self._entry(key)
+                if isinstance(found, Alias | MailingList):
+                    behind += found.targets if isinstance(found, Alias) else found.members
+            level = [name.lower() for name in behind]
+        return False
 
     def _entry(self, key: str) -> Steps[Found | None]:
         found = yield key

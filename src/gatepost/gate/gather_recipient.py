@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.accounts.addresses import key_of, without_detail
+from gatepost.accounts.directory import Directory
 from gatepost.accounts.model import Account, Found, MailingList, Resolution, Target
-from gatepost.gate.later import had, is_later
+from gatepost.gate.later import had, is_later, then
 from gatepost.mail.address import AddressError, Path
 from gatepost.maildrop.port import MaildropError
 from gatepost.policy.facts import ListStanding, RcptFacts, Room, Unavailable
@@ -77,12 +78,12 @@ def list_standing(session: GateSession, facts: RcptFacts) -> Any:
     if facts.resolution != "list":
         return None
     directory = session.parts.directory
-    return had(lambda: directory.entry(facts.forward_path), lambda entry: _standing(entry[1], facts))
+    return had(lambda: directory.entry(facts.forward_path), lambda entry: _standing(directory, entry[1], facts))
 
 
-def _standing(found: Found | None, facts: RcptFacts) -> ListStanding | None:
-    """By the reverse-path, or the account that the peer acts for. Members of a list or alias that is itself a member
-    are none of this list: each list says who may post to it."""
+def _standing(directory: Directory, found: Found | None, facts: RcptFacts) -> Any:
+    """By the reverse-path, or the account that the peer acts for. Who is behind a list or an alias that is a member is a
+    member too: the mail reaches them all."""
     if not isinstance(found, MailingList):
         return None
     names = {facts.session.account} if facts.session.account else set()
@@ -91,9 +92,8 @@ def _standing(found: Found | None, facts: RcptFacts) -> ListStanding | None:
         names |= {key, without_detail(key) or key}
     except AddressError:
         pass  # no address of ours, nor one that anybody could have put on a list
-    return ListStanding(
-        found.address,
-        found.post,
-        is_member=not names.isdisjoint(member.lower() for member in found.members),
-        is_owner=not names.isdisjoint(owner.lower() for owner in found.owners),
-    )
+    is_owner = not names.isdisjoint(owner.lower() for owner in found.owners)
+    is_member: Any = not names.isdisjoint(member.lower() for member in found.members)
+    if found.post == "members" and not (is_owner or is_member):  # else it decides nothing
+        is_member = directory.is_member(found, names)
+    return then(is_member, lambda answer: ListStanding(found.address, found.post, answer, is_owner))
