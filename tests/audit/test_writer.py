@@ -238,6 +238,41 @@ def test_a_full_disk_is_an_error_that_names_file_and_cause_and_leaves_no_half_li
     chain_by_hand(record.path, START)
 
 
+def test_many_events_are_one_write_and_a_line_each(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = writer(tmp_path)
+    writes: list[int] = []
+
+    def write(descriptor: int, octets: Any) -> int:
+        writes.append(len(octets))
+        return disk.write(descriptor, octets)
+
+    monkeypatch.setattr("gatepost.audit.writer.os.write", write)
+    events = [Event("delivery.attempt", message=f"m{number}") for number in range(50)]
+    record.record_all(events)
+    record.record(Event("server"))
+    record.record_all([])
+    assert len(writes) == 2
+    lines = lines_of(record.path)
+    record.close()
+    assert [line["message"] for line in lines[1:-1]] == [f"m{number}" for number in range(50)]
+    assert [line["chain"] for line in lines[1:-1]] == [event.chain for event in events]
+    chain_by_hand(record.path, START)
+
+
+def test_many_events_that_do_not_fit_are_all_refused_and_counted(tmp_path: Path, disk: Disk) -> None:
+    record = writer(tmp_path)
+    before = record.path.read_bytes()
+    disk.room = 1000
+    with pytest.raises(RecordError):
+        record.record_all([Event("delivery.attempt", message=f"m{number}") for number in range(50)])
+    assert record.path.read_bytes() == before
+    disk.room = None
+    record.record(Event("server"))
+    told = lines_of(record.path)[-1]
+    record.close()
+    assert (told["kind"], told["details"]["events_lost"]) == ("alert", 50)
+
+
 def test_a_disk_that_is_full_at_midnight_gets_its_new_file_later(tmp_path: Path, disk: Disk) -> None:
     clock = HandClock(NOON)
     record = writer(tmp_path, clock)

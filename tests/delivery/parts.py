@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -93,6 +93,10 @@ class Record:
         if self.broken:
             raise RecordError("the disk is full")
         self.events.append(event)
+
+    def record_all(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.record(event)
 
     def attempts(self) -> list[Event]:
         return [event for event in self.events if event.kind == "delivery.attempt"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -71,4 +72,12 @@ class Recorder(Protocol):
     def record(self, event: Event) -> None:
         """The event is handed to the operating system when this returns (synced soon after). Fills in id (when
         empty), time, node, worker and chain. Raises RecordError."""
+        ...
+
+
+class BatchRecorder(Recorder, Protocol):
+    """Writes many events in one go, for whoever has many at a time."""
+
+    def record_all(self, events: Sequence[Event]) -> None:
+        """The same for `events`, in order. Raises RecordError: none of them is recorded."""
         ...

@@ -12,14 +12,14 @@ from __future__ import annotations
 import fcntl
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from gatepost.audit.event import Event, Recorder, RecordError
+from gatepost.audit.event import BatchRecorder, Event, RecordError
 
 Series = tuple[str, ...]
 """The name of a counter, then its label values in the order of `FAMILIES`."""
@@ -70,7 +70,7 @@ class RecordingMetrics:
     could not be written.
     """
 
-    def __init__(self, recorder: Recorder, folder: Path) -> None:
+    def __init__(self, recorder: BatchRecorder, folder: Path) -> None:
         self._recorder = recorder
         self._path = folder / f"{os.getpid()}.json"
         self._folder = folder
@@ -85,10 +85,26 @@ class RecordingMetrics:
         try:
             self._recorder.record(event)
         except RecordError:
-            self.is_failing = True
-            self._added += 1
-            self._add(("gatepost_record_failures_total",))
+            self._failed(1)
             raise
+        self._count(event)
+
+    def record_all(self, events: Sequence[Event]) -> None:
+        """See `audit.event.BatchRecorder`; counted in the same way."""
+        try:
+            self._recorder.record_all(events)
+        except RecordError:
+            self._failed(len(events))
+            raise
+        for event in events:
+            self._count(event)
+
+    def _failed(self, events: int) -> None:
+        self.is_failing = True
+        self._added += 1
+        self._add(("gatepost_record_failures_total",), events)
+
+    def _count(self, event: Event) -> None:
         self.is_failing = False
         self._added += 1
         self._add(("gatepost_events_total", event.kind))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,8 @@ class AuditWriter:
         self._ids = ids
         self._faults = faults
         self._encoder = msgspec.json.Encoder(enc_hook=str)
-        self._buffer = bytearray()
+        self._buffer = bytearray()  # of one event
+        self._lines = bytearray()  # of those that are written in one go
         self._lock = threading.RLock()
         self._second = -1
         self._prefix = ""
@@ -88,16 +90,22 @@ class AuditWriter:
 
     def record(self, event: Event) -> None:
         """See `audit.event.Recorder`."""
+        self.record_all((event,))
+
+    def record_all(self, events: Sequence[Event]) -> None:
+        """See `audit.event.BatchRecorder`: one write for all."""
+        if not events:
+            return
         with self._lock:
             if self._is_closed:
                 raise RecordError(f"{self._path}: the record is closed, this process is about to end")
             if self._unsynced:
-                self._refuse(self._unsynced)
+                self._refuse(self._unsynced, len(events))
             now = self._clock.unix()
             day = int(now) // DAY_SECONDS
             if day > self._day or self._must_open:
                 self._reopen(max(day, self._day))
-            self._append(event, now)
+            self._append(events, now)
             if self._refused:
                 self._tell_refused()
             if not self._is_dirty:
@@ -122,7 +130,21 @@ class AuditWriter:
 
     # --- writing -------------------------------------------------------------------------------------------------
 
-    def _append(self, event: Event, now: float) -> None:
+    def _append(self, events: Sequence[Event], now: float) -> None:
+        lines, chain, chains = self._lines, self._chain, []
+        lines.clear()
+        for event in events:
+            chain = self._add_line(lines, event, now, chain)
+            chains.append(chain)
+        self._faults("record.write")
+        self._write(lines, len(events))
+        self._faults("record.written")
+        self._chain = chain
+        for event, value in zip(events, chains, strict=True):
+            event.chain = value.hex()
+
+    def _add_line(self, lines: bytearray, event: Event, now: float, chain: bytes) -> bytes:
+        """The chain value of the event's line, which is behind `lines` now."""
         if not event.id:
             event.id = self._ids.new()
         event.time = self._stamp(now)
@@ -134,14 +156,10 @@ class AuditWriter:
         if len(buffer) > MAX_LINE_OCTETS:
             self._encode(_cut(event, len(buffer)), buffer)
         del buffer[-1:]  # the closing brace
-        chain = link(self._chain, buffer)
-        digits = chain.hex()
-        buffer += MARK + digits.encode() + END
-        self._faults("record.write")
-        self._write(buffer)
-        self._faults("record.written")
-        self._chain = chain
-        event.chain = digits
+        chain = link(chain, buffer)
+        lines += buffer
+        lines += MARK + chain.hex().encode() + END
+        return chain
 
     def _encode(self, event: Event, buffer: bytearray) -> None:
         try:
@@ -151,15 +169,15 @@ class AuditWriter:
             # than not at all.
             self._encoder.encode_into(_cleaned(event), buffer)
 
-    def _write(self, line: bytearray) -> None:
+    def _write(self, lines: bytearray, events: int) -> None:
         try:
-            written = os.write(self._descriptor, line)
-            while written < len(line):  # the disk is nearly full: the rest says whether it is
-                written += os.write(self._descriptor, line[written:])
+            written = os.write(self._descriptor, lines)
+            while written < len(lines):  # the disk is nearly full: the rest says whether it is
+                written += os.write(self._descriptor, lines[written:])
         except OSError as error:
             self._undo()
-            self._refuse(_cannot(error, self._path), error)
-        self._octets += len(line)
+            self._refuse(_cannot(error, self._path), events, error)
+        self._octets += len(lines)
 
     def _undo(self) -> None:
         """No half line stays."""
@@ -169,8 +187,8 @@ class AuditWriter:
         except OSError:
             self._must_open = True  # opening mends it, or fails and nothing is accepted
 
-    def _refuse(self, why: str, error: OSError | None = None) -> None:
-        self._refused += 1
+    def _refuse(self, why: str, events: int, error: OSError | None = None) -> None:
+        self._refused += events
         self._refusal = why
         raise RecordError(why) from error
 
@@ -184,7 +202,7 @@ class AuditWriter:
             self._refused += count
 
     def _alert(self, what: str, **details: object) -> None:
-        self._append(Event("alert", details={"what": what, **details}), self._clock.unix())
+        self._append((Event("alert", details={"what": what, **details}),), self._clock.unix())
 
     def _stamp(self, now: float) -> str:
         second = int(now)
@@ -216,7 +234,7 @@ class AuditWriter:
         """The first lines after opening: what this file follows, and what was found torn."""
         if file.is_new:
             details: dict[str, Any] = {"what": "record opened", "follows": file.follows, "previous": file.chain.hex()}
-            self._append(Event("server", details=details), self._clock.unix())
+            self._append((Event("server", details=details),), self._clock.unix())
         for torn in file.torn:
             self._alert(
                 "an unfinished line of the record was set aside",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gatepost.audit.event import Recorder
+from gatepost.audit.event import BatchRecorder
 from gatepost.delivery.expansion import Expansion
 from gatepost.delivery.local import Addresses, LocalDelivery
 from gatepost.delivery.loop import DeliveryLoop
@@ -44,7 +44,7 @@ def assemble(
     maildrops: MaildropStore,
     resolver: Resolver,
     connector: Connector,
-    recorder: Recorder,
+    recorder: BatchRecorder,
     clock: Clock,
     ids: Ids,
     draw: Callable[[], float],

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from gatepost.accounts.port import AccountsError
-from gatepost.audit.event import Recorder, RecordError
+from gatepost.audit.event import BatchRecorder, Event, RecordError
 from gatepost.delivery.ending import Ending, end, without_entries, without_notice
 from gatepost.delivery.notices import Notices
 from gatepost.delivery.outcome import Attempt, Ended
@@ -52,7 +52,7 @@ class Settler:
         hostname: str,
         spool: SpoolStore,
         notices: Notices,
-        recorder: Recorder,
+        recorder: BatchRecorder,
         clock: Clock,
         schedule: Schedule,
     ) -> None:
@@ -95,7 +95,9 @@ class Settler:
 
     async def _settle(self, batch: list[Ended]) -> None:
         """Tried until it works: what is not settled would be delivered again."""
-        items = [await self._item(entry, attempt) for entry, attempt in batch]
+        events: list[Event] = []
+        items = [await self._item(entry, attempt, events) for entry, attempt in batch]
+        self._record(events)
         try:
             await self._spool.settle(
                 [settlement for item in items for settlement in item.settlements],
@@ -127,8 +129,8 @@ class Settler:
             content.discard()
         return True
 
-    async def _item(self, entry: Entry, attempt: Attempt) -> _Item:
-        """What is to be settled for one attempt, which is on the record then."""
+    async def _item(self, entry: Entry, attempt: Attempt, events: list[Event]) -> _Item:
+        """What is to be settled for one attempt; what is to be recorded of it is among `events` then."""
         now = self._clock.now()
         later = now.timestamp() + LATER_SECONDS
         try:
@@ -144,7 +146,7 @@ class Settler:
             attempt = msgspec.structs.replace(attempt, new=())
             endings = without = [_held(entry, outcome.recipient.number, error) for outcome in attempt.outcomes]
             notices = []
-        self._record(entry, attempt, endings, notices or [])
+        events += self._events(entry, attempt, endings, notices or [])
         return _Item(
             entry.id,
             [ending.settlement for ending in endings],
@@ -163,17 +165,24 @@ class Settler:
             log.error("a notice to a sender cannot be written yet", entry=entry.id, error=str(error))
             return None
 
-    def _record(self, entry: Entry, attempt: Attempt, endings: list[Ending], notices: New) -> None:
+    def _events(self, entry: Entry, attempt: Attempt, endings: list[Ending], notices: New) -> list[Event]:
+        """What the record says of one attempt; nothing where nothing was tried."""
         if all(ending.settlement.state is State.DUE for ending in endings):
-            return  # nothing was tried
+            return []
         made = [(new, "expansion") for new, _ in attempt.new] + [(new, "notice") for new, _ in notices]
+        events = [attempt_event(entry, attempt, endings, [new.id for new, _ in made])]
+        events += [made_event(entry, new, why) for new, why in made]
+        if attempt.details.get("aside") and self._clock.monotonic() >= self._next_aside_alert:
+            self._next_aside_alert = self._clock.monotonic() + ASIDE_ALERT_SECONDS
+            events.append(aside_event(entry, self._hostname))
+        return events
+
+    def _record(self, events: list[Event]) -> None:
+        """In one write, before the attempts are settled."""
+        if not events:
+            return
         try:
-            self._recorder.record(attempt_event(entry, attempt, endings, [new.id for new, _ in made]))
-            for new, why in made:
-                self._recorder.record(made_event(entry, new, why))
-            if attempt.details.get("aside") and self._clock.monotonic() >= self._next_aside_alert:
-                self._next_aside_alert = self._clock.monotonic() + ASIDE_ALERT_SECONDS
-                self._recorder.record(aside_event(entry, self._hostname))
+            self._recorder.record_all(events)
         except RecordError as error:
             self.record_broken_until = self._clock.monotonic() + RETRY_SECONDS
             log.error("the record cannot be written; no new attempts are begun", error=str(error))
