@@ -17,6 +17,7 @@ from gatepost.store.sqlite.spool import SqliteSpool
 from gatepost.store.sqlite.spool_backup import backup_spools
 from gatepost.store.sqlite.spool_cipher import CHUNK_OCTETS, TAG_OCTETS, EntryKey, SpoolCipher, TamperedError
 from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
+from gatepost.store.sqlite.spool_reading import _opened_chunks
 
 KEY = "a key of more than thirty-two letters"
 MARKER = b"a sentence that must not be found"
@@ -176,6 +177,18 @@ async def test_after_a_full_disk_no_nonce_is_used_for_other_octets(tmp_path: Pat
         content.write(b"c" * CHUNK_OCTETS * 2)
     content.discard()
     await spool.close()
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_no_shorter_message(tmp_path: Path) -> None:
+    key = EntryKey(bytes(32))
+    first = key.content_chunk(0, b"x" * CHUNK_OCTETS, is_last=False)
+    (tmp_path / "content").write_bytes(first)
+    descriptor = os.open(tmp_path / "content", os.O_RDONLY)
+    try:
+        with pytest.raises(TamperedError):
+            _opened_chunks(descriptor, key, 0, 2, 2)
+    finally:
+        os.close(descriptor)
 
 
 def test_chunks_have_their_place_and_their_entry() -> None:

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -24,8 +25,7 @@ from gatepost.spool.port import Content, SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.spool.transitions import parse_action
 from gatepost.store.sqlite.connection import connect
-from gatepost.store.sqlite.spool_cipher import SpoolCipher, TamperedError, is_encrypted, opened
-from gatepost.store.sqlite.spool_cipher_reading import pieces_of_file, pieces_of_row
+from gatepost.store.sqlite.spool_cipher import SpoolCipher, TamperedError, is_encrypted
 from gatepost.store.sqlite.spool_content import PIECE_OCTETS, Memory, SpoolContent
 from gatepost.store.sqlite.spool_layout import Layout, SpoolLock, layout_of
 from gatepost.store.sqlite.spool_opening import (
@@ -35,6 +35,7 @@ from gatepost.store.sqlite.spool_opening import (
     remove_useless_files,
     translated,
 )
+from gatepost.store.sqlite.spool_reading import Stored, pieces
 from gatepost.store.sqlite.spool_schema import Prepared, prepare
 from gatepost.store.sqlite.writer import GroupCommitWriter, Statement, Work
 
@@ -210,13 +211,15 @@ class SqliteSpool:
         octets, crc, in_file, prefix, content = cast(tuple[int, int, int, bytes | None, bytes | None], row)
         if not isinstance(prefix, bytes) or not isinstance(content, bytes):
             raise await self._damaged(entry_id, "its content is missing from the database")
-        if is_encrypted(prefix):
-            async for piece in self._read_encrypted(entry_id, octets, bool(in_file), prefix, content):
-                yield piece
-            return
-        if in_file:
-            async for piece in self._read_file(entry_id, octets, crc, prefix):
-                yield piece
+        if in_file or is_encrypted(prefix):
+            file = self._layout.content / entry_id if in_file else None
+            stored = Stored(entry_id, octets, crc, prefix, content, file)
+            try:
+                async with aclosing(pieces(stored, self._cipher, self._run)) as found:
+                    async for piece in found:
+                        yield piece
+            except TamperedError as error:
+                raise await self._damaged(entry_id, str(error)) from error
             return
         if len(prefix) + len(content) != octets or zlib.crc32(prefix, zlib.crc32(content)) != crc:
             raise await self._damaged(entry_id, "its octets are not those that were stored")
@@ -356,58 +359,9 @@ class SqliteSpool:
                 "stay free; make room on the disk, mail is accepted again by itself"
             )
 
-    async def _read_encrypted(
-        self, entry_id: str, octets: int, in_file: bool, stored_prefix: bytes, stored: bytes
-    ) -> AsyncIterator[bytes]:
-        """Prefix and content in clear, each piece after it was authenticated. The last one comes only when it is known
-        that nothing is missing."""
-        try:
-            key, piece = opened(self._cipher, entry_id, stored_prefix)
-            left = octets - len(piece)
-            if in_file:
-                path = self._layout.content / entry_id
-                run = partial(asyncio.get_running_loop().run_in_executor, self._threads())
-                pieces = pieces_of_file(path, key, left, run)
-            else:
-                pieces = pieces_of_row(key, stored)
-            async for following in pieces:
-                self._ensure_open()
-                if piece:
-                    yield piece
-                piece, left = following, left - len(following)
-        except TamperedError as error:
-            raise await self._damaged(entry_id, str(error)) from error
-        if left:
-            raise await self._damaged(entry_id, "its content has another size than what was stored")
-        yield piece
-
-    async def _read_file(self, entry_id: str, octets: int, crc: int, prefix: bytes) -> AsyncIterator[bytes]:
-        """Prefix and file; the last piece comes only when the sum of all is right."""
-        loop = asyncio.get_running_loop()
-        path = self._layout.content / entry_id
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise await self._damaged(entry_id, f"its content file cannot be read: {error.strerror}") from error
-        try:
-            if os.fstat(descriptor).st_size + len(prefix) != octets:
-                raise await self._damaged(entry_id, "its content file has another size than what was stored")
-            piece, at, seen = prefix, 0, 0
-            while len(prefix) + at < octets:
-                self._ensure_open()
-                following = await loop.run_in_executor(self._threads(), os.pread, descriptor, PIECE_OCTETS, at)
-                if not following:
-                    raise await self._damaged(entry_id, "its content file became shorter")
-                seen = zlib.crc32(following, seen)
-                at += len(following)
-                if piece:
-                    yield piece
-                piece = following
-            if zlib.crc32(prefix, seen) != crc:
-                raise await self._damaged(entry_id, "its octets are not those that were stored")
-            yield piece
-        finally:
-            os.close(descriptor)
+    def _run(self, function: Callable[..., bytes], *arguments: Any) -> Awaitable[bytes]:
+        self._ensure_open()
+        return asyncio.get_running_loop().run_in_executor(self._threads(), function, *arguments)
 
     async def _damaged(self, entry_id: str, reason: str) -> SpoolError:
         await self._submit(partial(self._rows.set_aside_by_id, entry_id, reason), 1, 0)
