@@ -82,8 +82,8 @@ def list_standing(session: GateSession, facts: RcptFacts) -> Any:
 
 
 def _standing(directory: Directory, found: Found | None, facts: RcptFacts) -> Any:
-    """By the reverse-path, or the account that the peer acts for. Who is behind a list or an alias that is a member is a
-    member too: the mail reaches them all."""
+    """By the reverse-path, or the account that the peer acts for. Who is behind a list or an alias that is a member is
+    a member too: the mail reaches them all."""
     if not isinstance(found, MailingList):
         return None
     names = {facts.session.account} if facts.session.account else set()
