@@ -153,6 +153,20 @@ class SpoolConformance:
         assert results[1] is None
         assert sorted(ids(await spool.lease(NOW, 10))) == sorted([first.id, other.id])
 
+    async def test_the_entries_of_one_message_are_kept_together_or_not_at_all(self, spool: SpoolStore) -> None:
+        known = new_entry()
+        await spool.add(known, written(spool, BODY))
+        one, two = new_entry("bob@example.org"), new_entry("eve@example.org")
+        contents = [written(spool, BODY) for _ in range(4)]
+        with pytest.raises(SpoolError):
+            await spool.add_all([(one, contents[0]), (known, contents[1])])
+        with pytest.raises(SpoolError):
+            await whole(spool, one.id)
+        contents[0].discard()
+        await spool.add_all([(one, contents[2]), (two, contents[3])])
+        assert await whole(spool, one.id) == await whole(spool, two.id) == PREFIX + BODY
+        assert ids(await spool.lease(NOW, 10)).count(one.id) == 1
+
     async def test_reading_what_is_not_there_is_an_error_of_the_spool(self, spool: SpoolStore) -> None:
         with pytest.raises(SpoolError):
             await whole(spool, make_id(1, 3))
