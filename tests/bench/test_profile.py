@@ -27,7 +27,7 @@ def test_the_profiler_looks_at_all_processes_of_a_server_under_load(
     program = tmp_path / "py-spy"
     program.write_text(f"""#!/bin/sh
 echo "$@" > {tmp_path}/said
-ps -o args= --pid "$4" > {tmp_path}/server
+ps -ww -o args= --pid "$4" > {tmp_path}/server
 for last; do output=$last; done
 echo "<svg/>" > "$output"
 """)

@@ -37,6 +37,7 @@ NOUNS: Final = {
     "seal": "seal",
     "open": "open",
     "sendmail": "sendmail",
+    "bench": "bench",
 }
 """The module of each noun, in the order of the help."""
 CALLED_AS: Final = {
