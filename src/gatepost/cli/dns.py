@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from gatepost.cli import output
@@ -29,6 +28,8 @@ def records(
 ) -> None:
     """Print the records of our domains, as a zone file has them: where their mail goes, who may send it, and the keys
     that were published. It changes nothing, and looks nothing up."""
+    import msgspec
+
     from gatepost.cli.key_home import server_keys
 
     with server_keys() as home:

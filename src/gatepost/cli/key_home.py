@@ -6,7 +6,6 @@ configuration where it may be read, and never that of the current folder, which 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -47,6 +46,8 @@ class KeyHome:
 
     def find(self, address: str, kinds: Sequence[Kind], *, refresh: bool = False, asks: bool = True) -> KeyOutcome:
         """The key of `address`: kept, published here, or looked up (`seal.discovery`). Raises KeyStoreError."""
+        import asyncio
+
         return asyncio.run(self._find(address, kinds, refresh, asks))
 
     async def _find(self, address: str, kinds: Sequence[Kind], refresh: bool, asks: bool) -> KeyOutcome:
@@ -69,6 +70,7 @@ class KeyHome:
 
     def do(self, work: Callable[[SqliteKeys], Awaitable[T]]) -> T:
         """What `work` with the store returns."""
+        import asyncio
 
         async def main() -> T:
             return await work(self.store)
