@@ -300,6 +300,7 @@ class Desk:
             access=self.door.access,
             gateways=self.door.gateways,
             floods=self.door.floods,
+            shedding=self.door.shedding,
             present=self.door.expelling.present,
             grants=self.grants,
             resolver=self.resolver,

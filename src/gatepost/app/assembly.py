@@ -158,6 +158,7 @@ class Assembly:
             access=self.door.access,
             gateways=self.door.gateways,
             floods=self.door.floods,
+            shedding=self.door.shedding,
             present=self.door.expelling.present,
             grants=grants,
             room=MaildropRoom(self.maildrops, self.clock),

@@ -58,6 +58,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "gatepost_made_total": Family("Messages that the server made itself", ("why",)),
     "gatepost_alerts_total": Family("Alerts, by the detector that raised them, or server", ("by",)),
     "gatepost_bans_total": Family("Bans and held accounts, by what became of them", ("what",)),
+    "gatepost_shed_total": Family("Connections and messages that there was no room for", ("what",)),
     "gatepost_retrieved_total": Family("Messages read over POP3"),
     "gatepost_removed_total": Family("Messages removed over POP3"),
 }
@@ -195,6 +196,11 @@ class RecordingMetrics:
     def _ban(self, event: Event) -> None:
         self._add(("gatepost_bans_total", str(event.details.get("what", ""))))
 
+    def _server(self, event: Event) -> None:
+        if event.details.get("what") == "load shed":
+            for what, number in event.details["refused"].items():
+                self._add(("gatepost_shed_total", what), by=number)
+
 
 _COUNTERS: Final = {
     "smtp.session": RecordingMetrics._session,
@@ -204,6 +210,7 @@ _COUNTERS: Final = {
     "auth": RecordingMetrics._login,
     "alert": RecordingMetrics._alert,
     "ban": RecordingMetrics._ban,
+    "server": RecordingMetrics._server,
 }
 
 

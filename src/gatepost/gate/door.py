@@ -12,6 +12,7 @@ from gatepost.gate.bans import Bans
 from gatepost.gate.expelling import Expelling
 from gatepost.gate.flood import Floods
 from gatepost.gate.gateway import Gateways
+from gatepost.gate.shedding import Shedding
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.checks import client_access
 from gatepost.policy.engine import Policy
@@ -44,6 +45,7 @@ class Door:
         self.bans = Bans(standing, recorder, clock, ids, trusted)
         self.gateways = Gateways(standing, clock, lambda problem: report("gateway", problem))
         self.floods = Floods(recorder, clock, ids)
+        self.shedding = Shedding(recorder, clock, ids)
         self.expelling = Expelling(policy, self.bans, standing, clock)
         self._watching: list[asyncio.Task[None]] = []
 
@@ -58,11 +60,13 @@ class Door:
     async def keep(self) -> None:
         """What is due every few seconds. Raises StandingError."""
         self.floods.flush()
+        self.shedding.flush()
         await self.gateways.review()
 
     async def close(self) -> None:
         """What is still counted goes on the record."""
         self.floods.close()
+        self.shedding.close()
         for task in self._watching:
             task.cancel()
             with suppress(asyncio.CancelledError):

@@ -17,6 +17,7 @@ from gatepost.gate.grants import Grants
 from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
 from gatepost.gate.sealing import Sealer
+from gatepost.gate.shedding import Shedding
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.engine import Policy
 from gatepost.ports.clock import Clock, Ids
@@ -51,6 +52,7 @@ class GateParts:
     seal_work: looks into messages for encryption, and seals; None where nobody has to. sealer: knows what is to
     be sealed.
     present: the sessions that are there, of which a ban may end some.
+    floods, shedding: sum up what is refused; None where nothing is (a question what would be decided).
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
 
@@ -69,6 +71,7 @@ class GateParts:
     access: AccessTables | None = None
     gateways: Gateways | None = None
     floods: Floods | None = None
+    shedding: Shedding | None = None
     present: set[GateSession] = field(default_factory=set)
     grants: Grants | None = None
     room: MaildropRoom | None = None

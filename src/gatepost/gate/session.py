@@ -24,9 +24,11 @@ from gatepost.gate.granted import Granted, look
 from gatepost.gate.later import had, is_later, then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.gate.sealing import Choice
+from gatepost.gate.shedding import CONNECTIONS
 from gatepost.mail.address import Path
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.mail.reply import Reply
+from gatepost.policy.checks.client_connections import FULL
 from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage, Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
@@ -188,12 +190,10 @@ class GateSession:
     def _met(self, decided: Decided) -> Any:
         """A refused peer may be one of a flood: its session is counted in the flood's event, whose ID is told."""
         decision, _ = decided
-        verdict, floods, ip = decision.verdict, self.parts.floods, self.peer.ip
-        if verdict is not None and floods is not None and ip:
-            summed_in = floods.refused(ip, self.facts.service, verdict.name, decision.evaluated[-1])
-            if summed_in:
-                self.id = summed_in
-                self._is_summed = True
+        verdict = decision.verdict
+        if verdict is not None and (summed_in := self._summed(verdict, decision.evaluated[-1])):
+            self.id = summed_in
+            self._is_summed = True
         # Who cannot be looked up now is asked for again at the greeting.
         if verdict is not None:
             return decided
@@ -201,6 +201,13 @@ class GateSession:
         if self.parts.grants is not None:
             recognised = then(recognised, lambda _: look(self))
         return then(recognised, lambda _: decided)
+
+    def _summed(self, verdict: Verdict, evaluated: Evaluated) -> str:
+        """The ID of the event that counts this refused peer with others, "" if it has its own."""
+        floods, shedding, ip = self.parts.floods, self.parts.shedding, self.peer.ip
+        if shedding is not None and verdict.reply == FULL:
+            return shedding.shed(CONNECTIONS)
+        return floods.refused(ip, self.facts.service, verdict.name, evaluated) if floods is not None and ip else ""
 
     def handshake_failed(self) -> None:
         """There is no session: TLS was to come first, and did not. It may be one of a flood."""

@@ -6,23 +6,40 @@ from typing import Final
 
 from gatepost.mail.header import SINGLETONS, HeaderSection, section_end, walk
 from gatepost.policy.facts import HeaderFacts
-from gatepost.spool.port import Content, SpoolError
+from gatepost.spool.port import Content, SpoolError, SpoolFullError
 
 MAX_HEADER_OCTETS: Final = 256 * 1024  # kept in memory until it ends; `content.lines` refuses far smaller ones
+MAX_HELD_OCTETS: Final = 64 * 2**20  # of header sections that arrive, all together, in one worker
+
+
+class HeldHeaders:
+    """What the header sections that are arriving hold in memory. octets: now. limit: at most."""
+
+    __slots__ = ("limit", "octets")
+
+    def __init__(self, limit: int = MAX_HELD_OCTETS) -> None:
+        self.limit = limit
+        self.octets = 0
 
 
 class MessageContent:
     """Octets in, a spool's `Content` filled. Nothing is changed, but that `drop_bcc` leaves Bcc out of the header.
 
     Past `limit` octets are counted and not kept: the message will be refused (`message.size`). What the spool cannot
-    write is remembered in `trouble` and answered at the end of data, where the peer listens.
+    write is remembered in `trouble` and answered at the end of data, where the peer listens; so is a header section
+    for which `headers` has no room (`is_header_cut`).
     """
 
-    __slots__ = ("_content", "_drop_bcc", "_head", "_limit", "_searched", "_section", "octets", "trouble")
+    __slots__ = (
+        *("_content", "_drop_bcc", "_head", "_headers", "_limit", "_searched", "_section"),
+        *("is_header_cut", "octets", "trouble"),
+    )
 
-    def __init__(self, content: Content, limit: int, *, drop_bcc: bool) -> None:
+    def __init__(self, content: Content, limit: int, headers: HeldHeaders, *, drop_bcc: bool) -> None:
         self._content = content
         self._limit = limit
+        self._headers = headers
+        self.is_header_cut = False
         self._drop_bcc = drop_bcc
         self._head: bytes | None = b""  # None once the header section has ended
         self._searched = 0
@@ -43,7 +60,7 @@ class MessageContent:
         elif len(head) > MAX_HEADER_OCTETS:
             self._end_header(head, len(head))
         else:
-            self._head, self._searched = head, len(head)
+            self._hold(head)
 
     def finish(self) -> tuple[Content, HeaderSection]:
         """All has come: the content for the spool, and the header section as it was received."""
@@ -55,11 +72,28 @@ class MessageContent:
 
     def discard(self) -> None:
         """The message is not kept."""
+        self._let_go()
         self._content.discard()
+
+    def _hold(self, head: bytes) -> None:
+        """Keep the header section until more of it comes."""
+        headers, more = self._headers, len(head) - self._searched
+        if headers.octets + more > headers.limit:
+            self.trouble = SpoolFullError(f"header sections that arrive hold {headers.octets} octets already")
+            self.is_header_cut = True
+            self._end_header(head, len(head))
+            return
+        headers.octets += more
+        self._head, self._searched = head, len(head)
+
+    def _let_go(self) -> None:
+        if self._head is not None:
+            self._headers.octets -= self._searched
+            self._head, self._searched = None, 0
 
     def _end_header(self, head: bytes, end: int) -> None:
         section = self._section = walk(head[:end])
-        self._head = None
+        self._let_go()
         if self._drop_bcc and any(field.name == b"bcc" for field in section.fields):
             self._keep(section.without(b"bcc"))
             self._keep(head[end:])

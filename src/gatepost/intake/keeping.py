@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.audit.event import RecordError
 from gatepost.gate.proof import note_held
+from gatepost.gate.shedding import ROOM
 from gatepost.intake.cut_through import decided as decided_by
 from gatepost.intake.sealing import NOT_SEALED, NotSealed, is_to_be_sealed, part_event, sealed_parts
 from gatepost.intake.transaction import Transaction
@@ -73,10 +74,16 @@ class Keeper:
             return UNRECORDED
         return reply
 
-    def answer_to(self, trouble: SpoolError | None) -> Reply:
-        """What a peer hears whose message the spool could not keep; the operator hears why."""
+    def not_kept(self, transaction: Transaction, trouble: SpoolError, octets: int) -> Reply:
+        """What a peer hears whose message the spool could not keep; the operator hears why. Where there is no room,
+        each message is counted, and few have events of their own."""
         self._session.parts.report(str(trouble))
-        return NO_ROOM if isinstance(trouble, SpoolFullError) else SPOOL_FAILED
+        if not isinstance(trouble, SpoolFullError):
+            return self.recorded(transaction, SPOOL_FAILED.with_id(transaction.id), octets)
+        shedding = self._gate.parts.shedding
+        if shedding is not None and (summed_in := shedding.shed(ROOM)):
+            return NO_ROOM.with_id(summed_in)
+        return self.recorded(transaction, NO_ROOM.with_id(transaction.id), octets)
 
     async def _passed_on(self, transaction: Transaction, entry: NewEntry, content: Content) -> Reply:
         """The next hop's answer, in our words. What it took for some recipients only is kept for the others."""
@@ -115,8 +122,7 @@ class Keeper:
             parts = await sealed_parts(self._gate, sealer, spool, entry, added, content, facts.seal)
         except SpoolError as error:
             content.discard()
-            reply = self.answer_to(error)
-            return self.recorded(transaction, reply.with_id(transaction.id), octets=transaction.octets)
+            return self.not_kept(transaction, error, transaction.octets)
         except BaseException:
             content.discard()
             raise
@@ -138,8 +144,7 @@ class Keeper:
         except SpoolError as error:
             for _, content in new:
                 content.discard()
-            reply = self.answer_to(error)
-            return self.recorded(transaction, reply.with_id(transaction.id), octets=octets)
+            return self.not_kept(transaction, error, octets)
         reply = self.recorded(transaction, kept.with_id(transaction.id), octets=octets)
         try:
             for entry, _ in new[1:]:

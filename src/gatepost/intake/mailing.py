@@ -138,7 +138,8 @@ class Mailing:
         transaction = self.open()
         if transaction.content is None:
             limit = content_limit(self._gate, transaction.recipients)
-            transaction.begin_content(self._session.parts.spool.new_content(), limit)
+            parts = self._session.parts
+            transaction.begin_content(parts.spool.new_content(), limit, parts.headers)
 
     def content(self, octets: bytes) -> None:
         """A piece of content arrived."""
@@ -169,15 +170,22 @@ class Mailing:
         transaction.ledger.whole(facts)
         verdict = decision.verdict
         refused = verdict is not None and not verdict.freezes
-        trouble = transaction.content.trouble if transaction.content is not None else None
-        if refused or trouble is not None:
+        arrived = transaction.content
+        trouble = arrived.trouble if arrived is not None else None
+        # What was decided about half a header is not said: the whole one may pass, later.
+        if trouble is not None and (not refused or (arrived is not None and arrived.is_header_cut)):
             content.discard()
-            reply = verdict.reply if verdict and refused else self._keeper.answer_to(trouble)
-            reply = reply.with_id(transaction.id)
+            self.transaction = None
+            reply = self._keeper.not_kept(transaction, trouble, facts.octets)
+            transaction.ledger.end(reply)
+            return reply
+        if verdict is not None and refused:
+            content.discard()
+            reply = verdict.reply.with_id(transaction.id)
             self.transaction = None
             transaction.ledger.end(reply)
             reply = self._keeper.recorded(transaction, reply, octets=facts.octets)
-            if verdict is not None and verdict.close:
+            if verdict.close:
                 self._session.end_after_answer()
             return reply
         return self._keep(transaction, content, facts)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gatepost.gate.parts import GateParts
+from gatepost.intake.content import HeldHeaders
 from gatepost.intake.cut_through import Passage
 from gatepost.intake.settings import IntakeSettings
 from gatepost.spool.port import SpoolStore
@@ -15,7 +16,7 @@ from gatepost.spool.port import SpoolStore
 class IntakeParts:
     """gate: decides and records. spool: keeps. notify: tells delivery that there is something to do. recipient_limits:
     what EHLO announces for a service. passage: passes mail on before it is accepted, for domains with `cut_through`.
-    report: told why the spool could not keep a message."""
+    report: told why the spool could not keep a message. headers: those that are arriving."""
 
     gate: GateParts
     spool: SpoolStore
@@ -24,3 +25,4 @@ class IntakeParts:
     recipient_limits: dict[str, int]
     passage: Passage | None = None
     report: Callable[[str], None] = lambda problem: None
+    headers: HeldHeaders = field(default_factory=HeldHeaders)

@@ -13,7 +13,7 @@ from gatepost.gate.gather_authors import NOBODY
 from gatepost.gate.gather_sealing import is_sealed_here
 from gatepost.gate.ledger import Ledger
 from gatepost.gate.session import MAX_RECORDED_VERDICTS, GateSession
-from gatepost.intake.content import MessageContent, header_facts
+from gatepost.intake.content import HeldHeaders, MessageContent, header_facts
 from gatepost.intake.cut_through import CutThrough, Passage
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope
@@ -109,11 +109,11 @@ class Transaction:
 
     # --- content -------------------------------------------------------------------------------------------------
 
-    def begin_content(self, content: Content, limit: int) -> None:
+    def begin_content(self, content: Content, limit: int, headers: HeldHeaders) -> None:
         """DATA or the first BDAT was accepted."""
         self.through.part()
         is_submission = self._session.facts.submits
-        self.content = MessageContent(content, limit, drop_bcc=is_submission)
+        self.content = MessageContent(content, limit, headers, drop_bcc=is_submission)
 
     def message_facts(self, end: EndOfData | EndOfChunk, envelope: Envelope) -> tuple[Content, MessageFacts]:
         """The finished content, and the facts of the last stage."""

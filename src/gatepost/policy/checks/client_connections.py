@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.facts import SERVICES, ConnectFacts, ConnectionCounts, Stage
 from gatepost.policy.verdict import Verdict
 
 NAME = "client.connections"
+
+
+FULL: Final = Reply(421, "4.3.2", "Too many connections, try again later")
+"""What peers hear when it is not their own number that is too high."""
 
 
 class Settings(CheckSettings, frozen=True, kw_only=True):
@@ -25,8 +31,7 @@ def decide(facts: ConnectFacts, settings: Settings) -> Verdict | None:
     if not isinstance(counts, ConnectionCounts):
         return None
     if counts.total > settings.total:
-        return Verdict(NAME, Reply(421, "4.3.2", "Too many connections, try again later"),
-                       f"{counts.total} connections in all, {settings.total} are allowed", close=True)  # fmt: skip
+        return Verdict(NAME, FULL, f"{counts.total} connections in all, {settings.total} are allowed", close=True)
     if facts.session.trusted:
         return None
     busy = Reply(421, "4.7.0", "Too many connections from your network, try again later")
