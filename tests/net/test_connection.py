@@ -274,6 +274,48 @@ def test_a_peer_that_resets_the_connection_is_lost_with_a_reason(run: Run[None])
     run(main)
 
 
+def test_others_have_their_turn_between_the_large_reads_of_a_peer_that_sends_much(
+    run: Run[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        turns, seen, total = 0, list[int](), 20_000_000
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            if len(driver.heard) < total:
+                loop.call_soon(turn)
+
+        def note(self: Driver, octets: bytes) -> None:
+            if len(octets) >= connection_module.FULL_READ_OCTETS:
+                seen.append(turns)
+            heard(self, octets)
+
+        heard = Driver.data_received
+        monkeypatch.setattr(Driver, "data_received", note)
+        async with stand() as server:
+            _, writer, driver = await server.connect()
+            loop.call_soon(turn)
+            sending = loop.run_in_executor(None, send, server.port, total)
+            loud = await server.driver()
+            await sending
+            await loud.finished.wait()
+            await loud.lost
+            assert len(loud.heard) == total
+            writer.close()
+            driver.heard.extend(bytes(total))  # ends the turning
+        assert len(seen) > 10
+        assert len(set(seen)) == len(seen), "two reads of one peer in one turn of the loop"
+
+    def send(port: int, octets: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.recv(64)  # the greeting: closing with octets unread would be a reset
+            sock.sendall(bytes(octets))
+
+    run(main)
+
+
 def test_nothing_arrives_while_the_driver_pauses(run: Run[None]) -> None:
     async def main() -> None:
         async with stand() as server:

@@ -23,6 +23,8 @@ HANDSHAKE_SECONDS: Final = 60.0
 WRITE_SECONDS: Final = 300.0  # RFC 5321 §4.5.3.2 gives the same to a client's block of content, and some
 LINGER_SECONDS: Final = 15.0  # a peer that does not take our last words is cut off
 WRITE_MARK_OCTETS: Final = 64 * 1024
+FULL_READ_OCTETS: Final = 64 * 1024
+"""A read that brings so much has more behind it, and libuv would read the same peer up to 32 times before others."""
 
 DriverFactory = Callable[[Wire], SessionDriver]
 EndPoint = Callable[[ssl.SSLObject], bytes]
@@ -117,6 +119,9 @@ class Connection(asyncio.Protocol):
             self._held.append(data)
         elif self._driver is not None:
             self._driver.data_received(data)
+            if len(data) >= FULL_READ_OCTETS and not self._reading_paused_by:
+                self._hold_reading("turn")
+                self._loop.call_soon(self._let_read, "turn")
 
     def eof_received(self) -> bool:
         """The peer has closed its side. What it sent is answered; then we close too."""
