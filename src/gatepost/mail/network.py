@@ -91,6 +91,7 @@ class NetworkSet:
         "_high_ends6",
         "_high_starts6",
         "_index4",
+        "_index6",
         "_low_ends6",
         "_low_starts6",
         "_starts4",
@@ -113,8 +114,9 @@ class NetworkSet:
 
     def _fill(self, *columns: array[int]) -> None:
         self._starts4, self._ends4, *six = columns
-        self._index4 = _index(self._starts4)
+        self._index4 = _index(self._starts4, 16)
         self._high_starts6, self._low_starts6, self._high_ends6, self._low_ends6 = six
+        self._index6 = _index(self._high_starts6, 48)
         self.covers_all = self.holds(_EVERY4) or self.holds(_EVERY6)
         """Whether it holds every IPv4 or every IPv6 address, in one piece or in several."""
 
@@ -130,7 +132,7 @@ class NetworkSet:
                 number = ipv4_number(ip)
                 return number <= self._end_of4(number)
             high, low = ipv6_halves(ip)
-            if not is_mapped(high, low):
+            if high or not is_mapped(high, low):
                 at = self._at6(high, low)
                 # The lower half of the end is out of any cache, and seldom needed.
                 return at >= 0 and (
@@ -170,24 +172,28 @@ class NetworkSet:
 
     def _at6(self, high: int, low: int) -> int:
         """Where the last range is that begins at this address or before, -1 without one."""
-        starts = self._high_starts6
-        at = bisect_right(starts, high) - 1
-        if at >= 0 and starts[at] == high and self._low_starts6[at] > low:
+        starts, index = self._high_starts6, self._index6
+        if index is None:
+            at = bisect_right(starts, high) - 1
+        else:
+            group = high >> 48
+            at = bisect_right(starts, high, index[group], index[group + 1]) - 1
+        if at >= 0 and self._low_starts6[at] > low and starts[at] == high:
             # Of the ranges that begin in the same /64, those that begin behind the address do not count.
             first = bisect_left(starts, high, 0, at)
             at = bisect_right(self._low_starts6, low, first, at) - 1
         return at
 
 
-def _index(starts: array[int]) -> array[int] | None:
-    """Where the starts of each /16 begin: a look-up then touches few of a million numbers, which are not in any cache.
-    None where it does not pay."""
+def _index(starts: array[int], shift: int) -> array[int] | None:
+    """Where the starts of each /16 begin, whose number is `start >> shift`: a look-up then touches few of a million
+    numbers, which are not in any cache. None where it does not pay."""
     if len(starts) < INDEXED_FROM:
         return None
     index = array("I", [0])
     at, total = 0, len(starts)
     for high in range(1, 2**16):
-        at = bisect_left(starts, high << 16, at)
+        at = bisect_left(starts, high << shift, at)
         index.append(at)
     index.append(total)
     return index
