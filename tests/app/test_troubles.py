@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,22 +122,26 @@ async def test_what_cannot_be_recorded_is_told_later(scene: Scene) -> None:
     assert scene.told == [f"! {DNS}"]
 
 
-@pytest.fixture
+@contextmanager
 def few_files() -> Iterator[None]:
+    """One more file may be opened. Not a fixture: the loop, which needs some, is made after those."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 1, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-async def test_files_that_run_out_are_told_before_and_when_none_is_left(scene: Scene, few_files: None) -> None:
-    await scene.troubles.look()
-    held = []
-    with suppress(OSError):  # there is one at most
-        held += [os.open("/dev/null", os.O_RDONLY)]
-        held += [os.open("/dev/null", os.O_RDONLY)]
-    await scene.troubles.look()
-    for descriptor in held:
-        os.close(descriptor)
+async def test_files_that_run_out_are_told_before_and_when_none_is_left(scene: Scene) -> None:
+    with few_files():
+        await scene.troubles.look()
+        held = []
+        with suppress(OSError):  # there is one at most
+            held += [os.open("/dev/null", os.O_RDONLY)]
+            held += [os.open("/dev/null", os.O_RDONLY)]
+        await scene.troubles.look()
+        for descriptor in held:
+            os.close(descriptor)
     assert scene.told == [f"! {FILES}"]
     assert " are open" in scene.details[0]["problem"]

@@ -100,6 +100,8 @@ def test_what_waits_is_delivered_with_the_key_and_without_it_nothing_starts(tmp_
         (tmp_path / "away").rename(tmp_path / "spool.key")
         with Sink(port=port) as hop:
             server.start()
+            # The next hop was away when they came, and for half a minute it would not even be tried.
+            subprocess.run([GATEPOST, "--config", server.file, "queue", "retry", "--all"], check=True)
             taken = hop.wait_for(2)
             assert all(MARKER in each.content for each in taken)
     finally:
