@@ -75,6 +75,42 @@ class KeyStoreConformance:
         replaced = next(each for each in await store.find(BOB) if each.state == "replaced")
         assert replaced.note == f"{'bb' * 20} was trusted instead on 2026-11-24"
 
+    async def test_an_unproven_key_takes_the_place_of_none_and_leaves_the_absence(self, store: KeyStore) -> None:
+        await store.put(kept(source="imported"))
+        unproven = kept(source="autocrypt", state="unproven", cached_until=NOW + DAY)
+        assert not await store.put_unproven(unproven, NOW, of_address=4, in_all=9)
+        assert await store.find(BOB) == (kept(source="imported"),)
+        await store.put_absence(Absence(CAROL, NOW + DAY))
+        stranger = msgspec.structs.replace(unproven, key=msgspec.structs.replace(unproven.key, address=CAROL))
+        assert await store.put_unproven(stranger, NOW, of_address=4, in_all=9)
+        assert await store.find(CAROL) == (stranger,)
+        assert await store.absence(CAROL, NOW) is not None
+
+    async def test_of_unproven_keys_the_newest_stay_until_their_end(self, store: KeyStore) -> None:
+        """Strangers write as many as they like."""
+
+        def unproven(number: int, address: str = BOB) -> KeptKey:
+            found = NOW + number * timedelta(minutes=1)
+            return kept(
+                address, f"{number:040d}", source="autocrypt", state="unproven", first_seen=found, found_at=found,
+                cached_until=found + DAY,
+            )  # fmt: skip
+
+        for number in range(4):
+            assert await store.put_unproven(unproven(number), NOW, of_address=2, in_all=3)
+        assert {each.key.fingerprint[-1] for each in await store.find(BOB)} == {"2", "3"}
+        for number in (4, 5):
+            await store.put_unproven(unproven(number, CAROL), NOW, of_address=2, in_all=3)
+        assert [each.key.fingerprint[-1] for each in await store.find(BOB)] == ["3"]
+        await store.put_unproven(unproven(2000, "eve@example.net"), NOW + 1.01 * DAY, of_address=2, in_all=3)
+        assert [each.key.address for each in await store.list()] == ["eve@example.net"]
+
+    async def test_an_unproven_key_that_is_found_elsewhere_has_that_place_s_end(self, store: KeyStore) -> None:
+        await store.put(kept(source="autocrypt", state="unproven", cached_until=NOW + 30 * DAY))
+        await store.put(kept(source="openpgpkey", cached_until=NOW + DAY))
+        (found,) = await store.find(BOB)
+        assert (found.key.source, found.key.cached_until, found.state) == ("openpgpkey", NOW + DAY, "used")
+
     async def test_trust_in_a_key_that_is_not_there_changes_nothing(self, store: KeyStore) -> None:
         await store.put(kept())
         assert await store.trust(BOB, "bb" * 20, NOW) is None

@@ -44,11 +44,13 @@ class AtHand:
 class Gate:
     """A desk with rules, and the keys that it knows."""
 
-    def __init__(self, *rules: SealRule, accounts: MemoryAccounts | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *rules: SealRule, accounts: MemoryAccounts | None = None, policy: Any = None, **settings: Any
+    ) -> None:  # fmt: skip
         self.keys, self.dns, at_hand = MemoryKeys(), MemoryResolver(), AtHand()
         self.desk = Desk(
             sealing=SealSettings(rules=rules, **settings), finder=self, at_hand=at_hand, at=NOW.timestamp(),
-            accounts=accounts,
+            accounts=accounts, policy=policy,
         )  # fmt: skip
         self.discovery = Discovery(self.keys, self.desk.clock, self.dns, Web(), DiscoverySettings())
         known = DiscoverySettings(discovery=("pinned", "imported", "autocrypt"))

@@ -11,7 +11,7 @@ from tests.seal.scene import NOW
 from tests.support.memory_keys import MemoryKeys
 
 from gatepost.mail.header import HeaderSection, walk
-from gatepost.seal.autocrypt import LIFETIME, author_field, observe_autocrypt, parse_autocrypt
+from gatepost.seal.autocrypt import LIFETIME, MAX_UNPROVEN, author_field, observe_autocrypt, parse_autocrypt
 
 BOB = "bob@example.net"
 
@@ -47,12 +47,36 @@ async def test_the_key_of_a_proven_author_is_kept_for_a_while() -> None:
     assert (kept.key.source, kept.key.cached_until, kept.state) == ("autocrypt", NOW + LIFETIME, "used")
 
 
-async def test_an_author_that_nothing_proves_tells_no_key() -> None:
+async def test_the_key_of_an_author_that_nothing_proves_is_kept_aside() -> None:
     """Whoever writes From could choose to which key others answer."""
     store = MemoryKeys()
     observed = await observe_autocrypt(header(field()), store, NOW, is_author_proven=False)
-    assert "nothing proves" in observed.reason
-    assert await store.list() == ()
+    (kept,) = await store.find(BOB)
+    assert observed.kept == kept
+    assert (kept.state, kept.key.source) == ("unproven", "autocrypt")
+    assert "nothing proves that it is from its owner" in kept.note
+    await observe_autocrypt(header(field()), store, NOW, is_author_proven=True)
+    assert [each.state for each in await store.find(BOB)] == ["used"]
+
+
+async def test_what_nothing_proves_changes_no_key_that_is_there() -> None:
+    """A stranger's letter would else keep a key alive, or take a used one out of use."""
+    store = MemoryKeys()
+    await observe_autocrypt(header(field()), store, NOW, is_author_proven=True)
+    before = await store.find(BOB)
+    observed = await observe_autocrypt(header(field()), store, NOW + timedelta(days=3), is_author_proven=False)
+    assert observed.kept is None
+    await observe_autocrypt(header(field(material=public())), store, NOW, is_author_proven=False)
+    assert [each.state for each in await store.find(BOB)] == ["used", "unproven"]
+    assert (await store.find(BOB))[:1] == before
+
+
+async def test_strangers_keys_have_an_end_in_number() -> None:
+    store = MemoryKeys()
+    for number in range(MAX_UNPROVEN + 3):
+        moment = NOW + timedelta(minutes=number)
+        await observe_autocrypt(header(field(material=public())), store, moment, is_author_proven=False)
+    assert len(await store.find(BOB)) == MAX_UNPROVEN
 
 
 async def test_a_mail_without_the_field_costs_no_look_up() -> None:

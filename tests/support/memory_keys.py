@@ -9,7 +9,7 @@ import msgspec
 from gatepost.seal.model import Kind
 from gatepost.seal.port import SOURCES, Absence, KeptKey
 
-_ORDER = {"used": 0, "waiting": 1, "displaced": 2, "replaced": 2, "withdrawn": 2}
+_ORDER = {"used": 0, "waiting": 1, "unproven": 2, "displaced": 3, "replaced": 3, "withdrawn": 3}
 replace = msgspec.structs.replace
 
 
@@ -32,11 +32,27 @@ class MemoryKeys:
         old = self._kept.get(at)
         if old is not None:
             key = kept.key
-            if SOURCES.index(old.key.source) < SOURCES.index(key.source):
+            if old.state != "unproven" and SOURCES.index(old.key.source) < SOURCES.index(key.source):
                 key = replace(key, source=old.key.source, cached_until=old.key.cached_until)
             kept = replace(kept, key=key, first_seen=old.first_seen)
         self._kept[at] = kept
         self._absent.pop(kept.key.address, None)
+
+    async def put_unproven(self, kept: KeptKey, now: datetime, *, of_address: int, in_all: int) -> bool:
+        old = self._kept.get((kept.key.address, kept.key.kind, kept.key.fingerprint))
+        if old is not None and old.state != "unproven":
+            return False
+        absent = self._absent.get(kept.key.address)
+        await self.put(kept)
+        if absent is not None:
+            self._absent[kept.key.address] = absent
+        unproven = [(at, each) for at, each in self._kept.items() if each.state == "unproven"]
+        unproven.sort(key=lambda pair: pair[1].key.found_at or now, reverse=True)
+        of_it = [pair for pair in unproven if pair[0][0] == kept.key.address]
+        ended = [pair for pair in unproven if pair[1].key.cached_until and pair[1].key.cached_until <= now]
+        for at, _ in [*ended, *of_it[of_address:], *unproven[in_all:]]:
+            self._kept.pop(at, None)
+        return True
 
     async def trust(self, address: str, fingerprint: str, now: datetime) -> KeptKey | None:
         chosen = next((each for each in await self.find(address) if each.key.fingerprint == fingerprint), None)

@@ -41,6 +41,7 @@ from gatepost.gate.parts import GateParts
 from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
 from gatepost.gate.sealing import Sealer
+from gatepost.intake.autocrypt import Autocrypt
 from gatepost.intake.parts import IntakeParts
 from gatepost.mail.address import Path
 from gatepost.net.clock import SystemClock, SystemIds
@@ -118,6 +119,9 @@ class Assembly:
         self.door = self._build_door()
         self.gate = self._build_gate(data.secret())
         self.delivery = self._build_delivery()
+        keeps_keys = "autocrypt" in config.discovery.discovery
+        report = partial(self._alert_about, "autocrypt")
+        self.autocrypt = Autocrypt(self.keys, self.clock, report) if keeps_keys else None
         self.control = ControlServer(control, self._control_handlers(), self._control_failed)
         self.intake = self._build_intake()
         self.watching = self._build_watching()
@@ -223,6 +227,7 @@ class Assembly:
             notify=self.delivery.notify,
             report=self.troubles.message_not_kept,
             recipient_limits={service: count.of(service) for service in SERVICES},
+            autocrypt=self.autocrypt,
             passage=assemble_passage(
                 self.sending,
                 self.hosts,

@@ -146,6 +146,8 @@ class Worker:
         for asking in (self._parts.probes, self._parts.callouts, self._parts.hosts):
             await asking.close()
         await self._parts.seal_work.close()
+        if self._parts.autocrypt is not None:
+            await self._parts.autocrypt.close()
         await self._parts.control.close()
         await self._parts.spool.close()
         self._parts.maildrops.close()

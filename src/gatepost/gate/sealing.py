@@ -93,6 +93,7 @@ class Sealer:
             recipient=address, rule=rule.name, mode=rule.mode, why=outcome.reasons,
             is_known=not isinstance(outcome, KeyUnknown),
             has_changed="changed" in codes, has_expired="expired" in codes, was_revoked="revoked" in codes,
+            unproven=outcome.unproven if isinstance(outcome, NoKey) else "",
         )  # fmt: skip
         return need, None
 

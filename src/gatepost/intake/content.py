@@ -116,6 +116,7 @@ def header_facts(section: HeaderSection) -> HeaderFacts:
     delivered_to: tuple[str, ...] = ()
     authors: tuple[bytes, ...] = ()
     submitters: tuple[bytes, ...] = ()
+    has_autocrypt = False
     for field in section.fields:
         if field.name == b"received":
             received += 1
@@ -128,6 +129,8 @@ def header_facts(section: HeaderSection) -> HeaderFacts:
                 submitters += (section.value(field),)
         elif field.name == b"delivered-to":
             delivered_to += (section.value(field).decode("utf-8", "replace"),)
+        elif field.name == b"autocrypt":
+            has_autocrypt = True
     return HeaderFacts(
         octets=len(section.octets),
         fields=len(section.fields),
@@ -138,4 +141,5 @@ def header_facts(section: HeaderSection) -> HeaderFacts:
         has_8bit=not section.octets.isascii(),
         authors=authors,
         submitters=submitters,
+        has_autocrypt=has_autocrypt,
     )

@@ -62,6 +62,9 @@ class Keeper:
             transaction.ledger.end(reply)
             return reply
         await transaction.ledger.taken()
+        if facts.header.has_autocrypt and hold is None and parts.autocrypt is not None:
+            assert transaction.section is not None  # the facts are of it
+            parts.autocrypt.accepted(transaction.section, facts)
         if entry.held_by is Hold.CHECK and entry.login:
             await note_held(self._gate, entry.login)
         return reply

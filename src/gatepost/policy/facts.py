@@ -292,7 +292,7 @@ class SealNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is to be encrypted for one recipient. rule: its name, "account" for the recipient's own wish. kind, key,
     source: of the key that was found, its fingerprint, "" where there is none. why: what was found instead, or what
     there is to warn of. is_known: whether it could be found out. has_changed, has_expired,
-    was_revoked: why there is none."""
+    was_revoked: why there is none. unproven: the fingerprint of one that nothing proves to be the recipient's."""
 
     recipient: str
     rule: str
@@ -305,6 +305,7 @@ class SealNeed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     has_changed: bool = False
     has_expired: bool = False
     was_revoked: bool = False
+    unproven: str = ""
 
 
 class SealPlan(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -353,7 +354,8 @@ class HeaderFacts(msgspec.Struct, frozen=True):
     """What one pass over the header section found (`mail.header`).
 
     counts: of the fields that may stand once, by lower-case name. defects: what breaks RFC 5322 syntax.
-    delivered_to: the value of each such field. authors, submitters: the raw values of From and Sender.
+    delivered_to: the value of each such field. authors, submitters: the raw values of From and Sender. has_autocrypt:
+    a key came along.
     """
 
     octets: int
@@ -365,6 +367,7 @@ class HeaderFacts(msgspec.Struct, frozen=True):
     has_8bit: bool = False
     authors: tuple[bytes, ...] = ()
     submitters: tuple[bytes, ...] = ()
+    has_autocrypt: bool = False
 
 
 class FromFacts(msgspec.Struct, frozen=True):

@@ -1,12 +1,13 @@
 """Keys that come with mail: the header field Autocrypt (Level 1, §2.1), read, and kept where it may be believed.
 
-Departs from the specification in two things. Only mail whose author was proven (its domain signed it, or it passed
-DMARC) tells a key, since who can write any From could choose the key. And a key that changed is not taken over: it
-waits, as every other does.
+Departs from the specification in two things. A key that came with mail whose author nothing proves is kept for people
+to say that it is right, and never used before, since who can write any From could choose the key. And a key that
+changed is not taken over: it waits, as every other does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ NAME: Final = b"autocrypt"
 MAX_FIELD_OCTETS: Final = 48 * 1024  # a key of ML-DSA with its signatures fits; Level 1 asks senders for 10 KiB
 LIFETIME: Final = timedelta(days=35)  # §3.3: a peer that has not sent a key for so long has perhaps none any more
 RENEWED: Final = timedelta(days=1)  # the same key in each mail is not written each time
+MAX_UNPROVEN: Final = 4  # of an address: each is a row, and strangers write them
+MAX_UNPROVEN_IN_ALL: Final = 2000  # 10 KiB each as a rule, 100 MB if all are as large as can be
 _KNOWN: Final = frozenset({"addr", "prefer-encrypt", "keydata"})
 
 
@@ -50,26 +53,28 @@ async def observe_autocrypt(
 ) -> Observed:
     """Keeps the key that a received message tells of its author, if there is one that may be used.
 
-    To be called once for each message from outside, after its checks and only where `[seal] discovery` has
-    "autocrypt"; never for mail of our own users, which proves nothing that we do not know. is_author_proven: DKIM or
-    DMARC has shown that the domain in From sent it. now: aware, UTC. Raises KeyStoreError; a message is not refused
-    for that.
+    is_author_proven: the account that submitted it may write as From says, or the domain in From has signed it. Without
+    that the key is "unproven". now: aware, UTC. Raises KeyStoreError; a message is not refused for that.
     """
     if not any(field.name == NAME for field in header.fields):
         return Observed()
     field = author_field(header)
     if field is None:
         return Observed(reason="the field Autocrypt is malformed, is there twice, or belongs to another address")
-    if not is_author_proven:
-        return Observed(reason=f"nothing proves that the mail is from {field.address}, so its key is not kept")
-    checked = check_key(field.key, field.address, now)
+    checked = await asyncio.to_thread(check_key, field.key, field.address, now)  # milliseconds, by strangers' choice
     if isinstance(checked, Refused):
         return Observed(reason=checked.reason)
     if checked.kind != "openpgp":
         return Observed(reason="Autocrypt is for OpenPGP keys")
     found = msgspec.structs.replace(checked, source="autocrypt", found_at=now, cached_until=now + LIFETIME)
+    if not is_author_proven:
+        note = f"came with a mail on {now:%Y-%m-%d} (autocrypt), and nothing proves that it is from its owner"
+        kept = KeptKey(key=found, first_seen=now, state="unproven", note=note)
+        is_new = await store.put_unproven(kept, now, of_address=MAX_UNPROVEN, in_all=MAX_UNPROVEN_IN_ALL)
+        return Observed(kept if is_new else None, "" if is_new else "the key is known already")
     same = _of(found, await store.find(field.address))
-    if same is not None and same.key.found_at is not None and same.key.found_at > now - RENEWED:
+    is_known = same is not None and same.state != "unproven"
+    if is_known and same and same.key.found_at is not None and same.key.found_at > now - RENEWED:
         return Observed(same)
     return Observed(_of(found, await keep(store, found, now)))
 

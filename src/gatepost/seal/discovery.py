@@ -43,11 +43,12 @@ class KeyFound(msgspec.Struct, frozen=True):
 class NoKey(msgspec.Struct, frozen=True):
     """There is no key for `address` that may be used. reasons: what each place said. codes: why keys that there are may
     not be used, for programs: "changed" where another one came in the place of one that was used, and the codes of
-    `Refused`."""
+    `Refused`. unproven: the fingerprint of the newest key that came with a mail that anybody could have written."""
 
     address: str
     reasons: tuple[str, ...]
     codes: frozenset[str] = frozenset()
+    unproven: str = ""
 
 
 class KeyUnknown(msgspec.Struct, frozen=True):
@@ -116,12 +117,21 @@ class Discovery:
         if search.failures:
             return KeyUnknown(key, (*search.failures, *search.reasons))
         if absence is not None:
-            return NoKey(key, absence.reasons, absence.codes)
+            return self._none(search, absence.reasons, absence.codes)
         reasons = tuple(search.reasons) or (f"no place that is asked has a key for {key}",)
         if is_asked:
             until = search.now + timedelta(seconds=self._settings.cache_absence)
             await self._store.put_absence(Absence(key, until, reasons, search.codes))
-        return NoKey(key, reasons, search.codes)
+        return self._none(search, reasons, search.codes)
+
+    def _none(self, search: _Search, reasons: tuple[str, ...], codes: frozenset[str]) -> NoKey:
+        """No key, but perhaps one that people can say is right."""
+        unproven = [each for each in search.rows if each.state == "unproven" and each.key.kind in search.kinds]
+        if "autocrypt" not in self._settings.discovery or not unproven:
+            return NoKey(search.address, reasons, codes)
+        told = tuple(search.told(each, "has perhaps the key") for each in unproven)
+        newest = max(unproven, key=lambda each: each.key.found_at or each.first_seen)
+        return NoKey(search.address, (*told, *reasons), codes, newest.key.fingerprint)
 
     async def _own(self, search: _Search, published: PublishedKeys) -> RecipientKey | None:
         """The key that we publish ourselves for the address."""
@@ -267,8 +277,14 @@ class _Search:
 
     def changes(self, kind: Kind) -> list[str]:
         return [
-            f"the key of {self.address} changed: {each.key.fingerprint} {each.note}; compare it with its owner, then "
-            f'run "gatepost key trust {self.address} {each.key.fingerprint}"'
+            self.told(each, "has changed its key:")
             for each in self.rows
             if each.state == "waiting" and each.key.kind == kind
         ]
+
+    def told(self, kept: KeptKey, what: str) -> str:
+        """For people, with what they can do."""
+        return (
+            f"{self.address} {what} {kept.key.fingerprint}, which {kept.note}; compare it with its owner, then run "
+            f'"gatepost key trust {self.address} {kept.key.fingerprint}"'
+        )

@@ -10,8 +10,9 @@ import msgspec
 
 from gatepost.seal.model import Kind, RecipientKey, Source
 
-KeyState = Literal["used", "waiting", "displaced", "replaced", "withdrawn"]
+KeyState = Literal["used", "waiting", "unproven", "displaced", "replaced", "withdrawn"]
 """used: mail may be encrypted to it. waiting: it came after another one, and nobody has said yet that it is right.
+unproven: it came with a mail that anybody could have written; used only when somebody trusts it.
 displaced: a more trusted place has another one. replaced: somebody said that another one is right. withdrawn: its owner
 revoked it."""
 SOURCES: Final[tuple[Source, ...]] = ("local", "pinned", "imported", "wkd", "autocrypt", "openpgpkey", "smimea")
@@ -53,6 +54,12 @@ class KeyStore(Protocol):
     async def put(self, kept: KeptKey) -> None:
         """Keeps it, durably. One of the same address, kind and fingerprint is replaced, but its more trusted source
         and its `first_seen` stay; an `Absence` of the address ends."""
+        ...
+
+    async def put_unproven(self, kept: KeptKey, now: datetime, *, of_address: int, in_all: int) -> bool:
+        """Keeps an unproven key in one step, and says whether it is kept: not where the same key is there in another
+        state. Of the unproven ones the newest stay, so many of an address and so many in all, until `cached_until`. An
+        `Absence` stays, since nothing was looked up."""
         ...
 
     async def trust(self, address: str, fingerprint: str, now: datetime) -> KeptKey | None:

@@ -53,6 +53,9 @@ def _verdict(need: SealNeed) -> Verdict | None:
         advice = "its owner has revoked the key; ask for a new one and have your postmaster import it"
     elif need.has_expired:
         advice = "its key has expired; ask its owner for a new one and have your postmaster import it"
+    elif need.unproven:
+        advice = f"a mail brought the key {need.unproven}, and nothing proves whose it is; "
+        advice += "compare it with its owner and have your postmaster trust it"
     return Verdict(NAME, Reply(550, "5.7.5", text + advice), f"{need.rule}: {why}")
 
 

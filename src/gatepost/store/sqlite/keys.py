@@ -69,7 +69,9 @@ _SELECT_KEPT: Final = (
     "SELECT kind, address, fingerprint, material, valid_until, algorithm, user_id, source, found_at, cached_until,"
     " first_seen, state, note FROM kept "
 )
-_BY_TRUST: Final = "CASE state WHEN 'used' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END, rank, first_seen DESC"
+_BY_TRUST: Final = (
+    "CASE state WHEN 'used' THEN 0 WHEN 'waiting' THEN 1 WHEN 'unproven' THEN 2 ELSE 3 END, rank, first_seen DESC"
+)
 _SELECT_PUBLISHED: Final = "SELECT address, kind, fingerprint, material, wkd_hash, since, valid_until FROM published "
 
 
@@ -102,26 +104,55 @@ class SqliteKeys:
 
     async def put(self, kept: KeptKey) -> None:
         def write() -> None:
-            key = kept.key
             with self._transaction():
-                self._connection.execute(
-                    "INSERT INTO kept (kind, address, fingerprint, material, valid_until, algorithm, user_id, source,"
-                    " found_at, cached_until, first_seen, state, note, rank) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-                    " ON CONFLICT (address, kind, fingerprint) DO UPDATE SET material = excluded.material,"
-                    " valid_until = excluded.valid_until, algorithm = excluded.algorithm, user_id = excluded.user_id,"
-                    " found_at = excluded.found_at, state = excluded.state, note = excluded.note,"
-                    # A key that somebody put there has no end, whatever a look-up says of it later.
-                    " cached_until = iif(excluded.rank > rank, cached_until, excluded.cached_until),"
-                    " source = iif(excluded.rank > rank, source, excluded.source), rank = min(rank, excluded.rank)",
-                    (
-                        key.kind, key.address, key.fingerprint, key.material, _seconds(key.valid_until), key.algorithm,
-                        key.user_id, key.source, _seconds(key.found_at), _seconds(key.cached_until),
-                        kept.first_seen.timestamp(), kept.state, kept.note, SOURCES.index(key.source),
-                    ),
-                )  # fmt: skip
-                self._connection.execute("DELETE FROM absence WHERE address = ?", (key.address,))
+                self._put(kept)
+                self._connection.execute("DELETE FROM absence WHERE address = ?", (kept.key.address,))
 
         await self._do("written", write)
+
+    def _put(self, kept: KeptKey) -> None:
+        key = kept.key
+        self._connection.execute(
+            "INSERT INTO kept (kind, address, fingerprint, material, valid_until, algorithm, user_id, source,"
+            " found_at, cached_until, first_seen, state, note, rank) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+            " ON CONFLICT (address, kind, fingerprint) DO UPDATE SET material = excluded.material,"
+            " valid_until = excluded.valid_until, algorithm = excluded.algorithm, user_id = excluded.user_id,"
+            " found_at = excluded.found_at, state = excluded.state, note = excluded.note,"
+            # A key that somebody put there has no end, whatever a look-up says of it later.
+            " cached_until = iif(excluded.rank > rank AND state <> 'unproven', cached_until, excluded.cached_until),"
+            " source = iif(excluded.rank > rank AND state <> 'unproven', source, excluded.source),"
+            " rank = iif(state = 'unproven', excluded.rank, min(rank, excluded.rank))",
+            (
+                key.kind, key.address, key.fingerprint, key.material, _seconds(key.valid_until), key.algorithm,
+                key.user_id, key.source, _seconds(key.found_at), _seconds(key.cached_until),
+                kept.first_seen.timestamp(), kept.state, kept.note, SOURCES.index(key.source),
+            ),
+        )  # fmt: skip
+
+    async def put_unproven(self, kept: KeptKey, now: datetime, *, of_address: int, in_all: int) -> bool:
+        def write() -> bool:
+            key = kept.key
+            at = (key.address, key.kind, key.fingerprint)
+            with self._transaction():
+                row = self._connection.execute(
+                    "SELECT state FROM kept WHERE address = ? AND kind = ? AND fingerprint = ?", at
+                ).fetchone()
+                if row is not None and row[0] != "unproven":
+                    return False
+                self._put(kept)
+                self._forget_unproven(key.address, now, of_address, in_all)
+                return True
+
+        return await self._do("written", write)
+
+    def _forget_unproven(self, address: str, now: datetime, of_address: int, in_all: int) -> None:
+        delete = "DELETE FROM kept WHERE state = 'unproven' AND "
+        newest = "rowid NOT IN (SELECT rowid FROM kept WHERE state = 'unproven'{} ORDER BY found_at DESC LIMIT ?)"
+        self._connection.execute(delete + "cached_until <= ?", (now.timestamp(),))
+        self._connection.execute(
+            delete + "address = ? AND " + newest.format(" AND address = ?"), (address, address, of_address)
+        )
+        self._connection.execute(delete + newest.format(""), (in_all,))
 
     async def trust(self, address: str, fingerprint: str, now: datetime) -> KeptKey | None:
         select = _SELECT_KEPT + "WHERE address = ? AND fingerprint = ?"
