@@ -19,7 +19,7 @@ from gatepost.policy.verdict import Decision, Evaluated, Mode, Needs, Verdict, f
 
 
 class _Planned(msgspec.Struct, frozen=True):
-    """One step of one check with its settings: what the loop reads, flat."""
+    """One step of one check with its settings."""
 
     decide: Callable[[Any, Any], Verdict | None]
     settings: CheckSettings
@@ -30,8 +30,13 @@ class _Planned(msgspec.Struct, frozen=True):
     passed: Evaluated
 
 
+_Flat = tuple[Callable[[Any, Any], Verdict | None], CheckSettings, tuple[str, ...], bool, _Planned]
+"""What the loop reads of a step: decide, settings, needs, strangers_only; and all of it."""
+
+
 class _Plan(msgspec.Struct, frozen=True):
-    steps: tuple[_Planned, ...]
+    steps: tuple[_Flat, ...]
+    asks_for_strangers: bool
     all_passed: Decision
 
 
@@ -74,7 +79,8 @@ class Policy:
         the last check.
         """
         plan = self._plans[stage, facts.session.service]
-        is_authorised = facts.session.may_relay_by is not None
+        steps = plan.steps
+        is_authorised = plan.asks_for_strangers and facts.session.may_relay_by is not None
         evaluated: list[Evaluated] | None = None  # made when one has not just passed
         later: list[Verdict] = []
         wait = 0.0
@@ -82,16 +88,16 @@ class Policy:
         if reached is not None:
             first, wait, later = reached.at, reached.wait, list(reached.later)
             evaluated = None if reached.evaluated is None else list(reached.evaluated)
-        for at in range(first, len(plan.steps)):
-            planned = plan.steps[at]
-            if is_authorised and planned.strangers_only:
+        for at in range(first, len(steps)):
+            decide, settings, needs, strangers_only, planned = steps[at]
+            if strangers_only and is_authorised:
                 evaluated = _passed(plan, at) if evaluated is None else evaluated
                 continue
-            for name in planned.needs:
+            for name in needs:
                 if getattr(facts, name) is UNSET:
-                    names = tuple([each for each in planned.needs if getattr(facts, each) is UNSET])
+                    names = tuple([each for each in needs if getattr(facts, each) is UNSET])
                     return Needs(names, at, None if evaluated is None else tuple(evaluated), tuple(later), wait)
-            verdict = planned.decide(facts, planned.settings)
+            verdict = decide(facts, settings)
             if verdict is None:
                 if evaluated is not None:
                     evaluated.append(planned.passed)
@@ -123,7 +129,10 @@ class Policy:
                 if step.stage is stage:
                     (last if step.last else steps).append(_planned(check, step, mode, settings))
         steps += last
-        return _Plan(tuple(steps), Decision(None, tuple(planned.passed for planned in steps)))
+        flat = tuple((each.decide, each.settings, each.needs, each.strangers_only, each) for each in steps)
+        return _Plan(
+            flat, any(each.strangers_only for each in steps), Decision(None, tuple(planned.passed for planned in steps))
+        )
 
 
 def _planned(check: Check, step: Step, mode: Mode, settings: CheckSettings) -> _Planned:
@@ -134,7 +143,7 @@ def _planned(check: Check, step: Step, mode: Mode, settings: CheckSettings) -> _
 
 def _passed(plan: _Plan, count: int) -> list[Evaluated]:
     """The first `count` steps have passed."""
-    return [planned.passed for planned in plan.steps[:count]]
+    return [planned.passed for *_, planned in plan.steps[:count]]
 
 
 def _evaluated(planned: _Planned, facts: Facts, verdict: Verdict) -> Evaluated:
