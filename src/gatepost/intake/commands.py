@@ -72,13 +72,12 @@ class Commands:
         self._gate = session.gate
         self._listener = listener
         self._keeper = Keeper(session)
-        self._mailing = Mailing(session, self._keeper, self._took)
+        self._mailing = Mailing(session, self._keeper)
         self._at_door: tuple[Verdict, ...] = ()  # verdicts that wait, of the connection
         self._carried: tuple[Verdict, ...] = ()  # the same, and those of the greeting
         self._auth = AuthDialogue(session.gate, session.parts.settings, session.wire)
         self._tls_offered = True
         self.offer = self._current_offer()
-        self._idle = 0  # commands since the last recipient that was accepted
 
     @property
     def messages(self) -> int:
@@ -111,15 +110,15 @@ class Commands:
         if self._mailing.transaction is None and self._gate.granted is not None:
             release(self._gate)
         if kind not in _UNCOUNTED and not (kind is Rcpt and self._mailing.open().recipients):
-            self._idle += 1
-            if self._idle >= LEAST_IDLE and kind not in _DECIDED:
+            self._mailing.idle += 1
+            if self._mailing.idle >= LEAST_IDLE and kind not in _DECIDED:
                 return self._single(kind.__name__.upper(), lambda: _HANDLERS[kind](self, command))
         return _HANDLERS[kind](self, command)
 
     def refused(self, verb: str, reply: Reply) -> Any:
         """`reply` to a command that the session refuses by itself, unless there were too many such."""
-        self._idle += 1
-        if self._idle < LEAST_IDLE and verb:
+        self._mailing.idle += 1
+        if self._mailing.idle < LEAST_IDLE and verb:
             return reply
         return self._single(verb, lambda: reply)
 
@@ -246,9 +245,6 @@ class Commands:
     def _rcpt(self, command: Rcpt) -> Any:
         return self._mailing.rcpt(command, self._carried)
 
-    def _took(self) -> None:
-        self._idle = 0
-
     def _data(self, _: Data) -> Reply:
         return START_CONTENT
 
@@ -294,7 +290,7 @@ class Commands:
 
     def _single(self, verb: str, answer: Callable[[], Any], text: str = "") -> Any:
         """A command that the `command` stage decides about."""
-        facts = CommandFacts(session=self._gate.facts, verb=verb, text=text, idle=self._idle)
+        facts = CommandFacts(session=self._gate.facts, verb=verb, text=text, idle=self._mailing.idle)
 
         def decided(result: Decided) -> Any:
             decision, _ = result

@@ -5,7 +5,6 @@ Not here: how a message is kept (`intake.keeping`), and what a transaction is ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -34,14 +33,14 @@ if TYPE_CHECKING:
 
 
 class Mailing:
-    """One transaction after the other. transaction: the open one, read only."""
+    """One transaction after the other. transaction: the open one, read only. idle: commands since the last recipient
+    that was accepted, as whoever has commands counts them."""
 
-    def __init__(self, session: SmtpSession, keeper: Keeper, took: Callable[[], None]) -> None:
-        """took: called for each recipient that is accepted."""
+    def __init__(self, session: SmtpSession, keeper: Keeper) -> None:
         self._session = session
         self._gate = session.gate
         self._keeper = keeper
-        self._took = took
+        self.idle = 0
         self.transaction: Transaction | None = None
 
     def mail(self, command: Mail, waiting: tuple[Verdict, ...]) -> Any:
@@ -128,7 +127,7 @@ class Mailing:
         transaction.note(decision)
         transaction.add_recipient(facts.forward_path, str(facts.resolution))
         transaction.ledger.accept(facts)
-        self._took()
+        self.idle = 0
         return answer_after(self._session.wire, decision, Reply(250, "2.1.5", "Recipient ok"))
 
     # --- content -------------------------------------------------------------------------------------------------

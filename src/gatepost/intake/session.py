@@ -129,6 +129,8 @@ class SmtpSession:
         except RecordError as error:
             log.error("record cannot be written", error=str(error))
         self.gate.end()
+        if self._task is None:
+            del self.commands  # they know this session: without the ring it is gone at once, and its memory at hand
 
     def shut_down(self) -> None:
         """The server stops: a session between transactions ends now, another after its transaction."""

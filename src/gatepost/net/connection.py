@@ -278,8 +278,9 @@ class Connection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(ConnectionError("the peer is gone"))
             self._drained.exception()  # seen: nobody may be waiting
-        if self._driver is not None:
-            self._driver.connection_lost(reason)
+        driver, self._driver = self._driver, None  # they know each other: without the ring both are gone at once
+        if driver is not None:
+            driver.connection_lost(reason)
 
 
 def _what_went_wrong(error: BaseException) -> str:
