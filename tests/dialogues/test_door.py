@@ -164,6 +164,7 @@ async def test_a_client_that_xclient_names_and_that_is_banned_ends_the_session()
     assert client.wire.is_closed
     assert desk.standing._at_once.get("conn:all") == 1
     client.hang_up()
+    desk.parts.gate.departures.count()
     assert not any(desk.standing._at_once.values())
 
 

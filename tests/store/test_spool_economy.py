@@ -72,3 +72,37 @@ async def test_room_is_given_back_when_the_spool_is_idle(tmp_path: Path, monkeyp
     assert await asyncio.to_thread(is_small.wait, 30)
     await spool.close()
     assert database.stat().st_size < 20 * 1024 * 1024
+
+
+async def test_the_writer_does_not_begin_before_the_turn_of_the_loop_is_over(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def note(point: str, /) -> None:
+        if point == "commit.before":
+            begun.set()
+
+    spool = SqliteSpool.open(tmp_path, "0", SpoolSettings(), HandClock(NOW), faults=note)
+    first = spool._submit(int, 1, 0)
+    assert not begun.wait(0.2)  # it would commit the first alone
+    second = spool._submit(int, 1, 0)
+    await asyncio.gather(first, second)
+    await spool.close()
+
+
+async def test_messages_that_come_in_one_turn_of_the_loop_share_a_commit(tmp_path: Path) -> None:
+    commits: list[str] = []
+
+    def note(point: str, /) -> None:
+        if point == "commit.after":
+            commits.append(point)
+
+    spool = SqliteSpool.open(tmp_path, "0", SpoolSettings(), HandClock(NOW), faults=note)
+    several = ["ada@example.org", "bob@example.com", "eve@example.net"]
+    ids = await asyncio.gather(*[add(spool, *several[: 1 + turn % 3]) for turn in range(15)])  # 30 recipients
+    assert len(commits) == 1
+    ids += await asyncio.gather(*[add(spool, *several) for _ in range(15)])  # more than one statement takes
+    assert len(commits) == 2
+    leased = await spool.lease(NOW, 1000, per_destination=1000)
+    assert sorted({entry.id for entry in leased}) == sorted(ids)
+    assert sum(len(entry.recipients) for entry in leased) == 30 + 45
+    await spool.close()

@@ -21,6 +21,7 @@ from gatepost.accounts.model import Account, Alias, Domain, Found, MailingList
 from gatepost.audit.event import Event, RecordError
 from gatepost.gate.asking import MailHosts
 from gatepost.gate.callouts import Callouts
+from gatepost.gate.departures import Departures
 from gatepost.gate.door import Door
 from gatepost.gate.grants import Grants
 from gatepost.gate.parts import GateParts
@@ -290,6 +291,7 @@ class Desk:
             directory=directory,
             authenticator=Authenticator(self.accounts, self.executor, self.clock, b"secret"),
             standing=self.standing,
+            departures=Departures(self.standing, self.clock),
             recorder=self.recorder,
             clock=self.clock,
             ids=ids,

@@ -34,6 +34,7 @@ from gatepost.delivery.loop import DeliveryLoop
 from gatepost.delivery.sealed_maildrops import SealedMaildrops
 from gatepost.gate.announced import Announcements
 from gatepost.gate.callouts import Callouts
+from gatepost.gate.departures import Departures
 from gatepost.gate.door import Door
 from gatepost.gate.grants import Grants
 from gatepost.gate.holds import Holds
@@ -152,6 +153,7 @@ class Assembly:
             directory=directory,
             authenticator=Authenticator(self.accounts, self.threads, self.clock, secret),
             standing=self.standing,
+            departures=Departures(self.standing, self.clock),
             recorder=self.recorder,
             clock=self.clock,
             ids=self.ids,

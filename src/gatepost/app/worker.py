@@ -149,6 +149,7 @@ class Worker:
         if self._parts.autocrypt is not None:
             await self._parts.autocrypt.close()
         await self._parts.control.close()
+        self._parts.gate.departures.close()
         await self._parts.spool.close()
         self._parts.maildrops.close()
         self._parts.accounts.close()

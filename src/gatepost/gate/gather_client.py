@@ -115,14 +115,15 @@ def _arrival(session: GateSession) -> Any:
     known = session.arrival
     if known is not None:
         return known
+    left = [] if session.only_asks else session.parts.departures.take()
     operations = _operations(session)
 
     def told(results: list[Result]) -> Arrival:
-        session.arrival = arrival = _read(operations, results)
+        session.arrival = arrival = _read(operations, results[len(left) :])
         return arrival
 
     try:
-        result = then(session.parts.standing.tally(operations, session.parts.clock.unix()), told)
+        result = then(session.parts.standing.tally(left + operations, session.parts.clock.unix()), told)
     except StandingError as error:
         session.arrival = unknown = Unavailable(str(error))
         return unknown

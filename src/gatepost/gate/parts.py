@@ -11,6 +11,7 @@ from gatepost.accounts.directory import Directory
 from gatepost.audit.event import Recorder
 from gatepost.gate.access import AccessTables
 from gatepost.gate.callouts import Callouts
+from gatepost.gate.departures import Departures
 from gatepost.gate.flood import Floods
 from gatepost.gate.gateway import Gateways
 from gatepost.gate.grants import Grants
@@ -61,6 +62,7 @@ class GateParts:
     directory: Directory
     authenticator: Authenticator
     standing: StandingStore
+    departures: Departures
     recorder: Recorder
     clock: Clock
     ids: Ids

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Final, cast
 
 import msgspec
@@ -282,10 +281,8 @@ class GateSession:
         self.expel = None
         self.parts.present.discard(self)
         if self._counted:
-            # The counts of a process end with it, and a failure was told when it was first met.
-            with suppress(StandingError):
-                leave: list[Operation] = [Leave(key) for key in self._counted]
-                self.parts.standing.tally(leave + left_to_count(self), self.parts.clock.unix())
+            leave: list[Operation] = [Leave(key) for key in self._counted]
+            self.parts.departures.leave(leave + left_to_count(self))
             self._counted = ()
 
     # --- the record ----------------------------------------------------------------------------------------------

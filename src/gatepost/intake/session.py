@@ -118,6 +118,7 @@ class SmtpSession:
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._task is not None and not self.commands.is_keeping:
             self._task.cancel()  # but a message that is being kept is kept and recorded, though nobody hears of it
             self._task.add_done_callback(self._close_awaited)

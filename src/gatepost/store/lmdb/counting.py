@@ -30,6 +30,7 @@ from gatepost.store.lmdb.room import Transaction
 TOLERANCE_UNITS: Final = 1e-6
 
 READS_ONLY: Final = frozenset({Peek, Noted})
+_RATED: Final = frozenset({Charge, Refund, Peek})
 
 
 def apply_all(txn: Transaction, operations: Sequence[Operation], now: float, slot: int) -> list[Result]:
@@ -41,7 +42,8 @@ def apply_all(txn: Transaction, operations: Sequence[Operation], now: float, slo
     levels = [_level_of(txn, charge, now) for charge in joint]
     all_fit = all(level.allowed for level in levels)
     # What is read twice is read once, where nothing can have changed it in between.
-    known = iter(levels) if len({operation.key for operation in operations}) == len(operations) else None
+    rated = [operation.key for operation in operations if type(operation) in _RATED]
+    known = iter(levels) if len(set(rated)) == len(rated) else None
     results: list[Result] = []
     for operation in operations:
         if type(operation) is not Charge or not operation.together:
