@@ -16,6 +16,7 @@ from gatepost.seal.model import KnownKey, RecipientKey, Secret, SignatureState, 
 from gatepost.seal.openpgp_keys import addresses_of, components_of, packets_of
 from gatepost.seal.openpgp_library import OpenPgpError, call, library
 
+_NO_KEY: Final = "none of the private keys opens it"
 _COMPRESSED: Final = (
     "the signature lies inside of compressed text, where it cannot be checked here; ask for one that is not compressed"
 )
@@ -56,12 +57,13 @@ def decrypt(packets: bytes, openers: Sequence[Secret], known: Sequence[KnownKey]
     if not decryptors:
         raise OpenPgpError(reasons[0] if reasons else "there is no private key of OpenPGP to open it with")
     certificates = _Certificates(known)
-    failure = OpenPgpError("none of the private keys opens it")
+    failure = OpenPgpError(_NO_KEY)
     for decryptor in decryptors:
         try:
             plain = _decrypted(packets, decryptor)
         except OpenPgpError as error:
-            failure = _explained(error)
+            explained = _explained(error)
+            failure = failure if str(explained) == _NO_KEY else explained  # of the key that it is for
             continue
         if not _is_signed(packets, decryptor):
             return PgpText(bytes(plain.bytes), "none")
@@ -76,9 +78,13 @@ def _decrypted(packets: bytes, decryptor: Any) -> Any:
 def _explained(error: OpenPgpError) -> OpenPgpError:
     text = str(error)
     if "No key to decrypt" in text:
-        return OpenPgpError("none of the private keys opens it")
+        return OpenPgpError(_NO_KEY)
     if "Policy rejected packet" in text:
-        return OpenPgpError("it is encrypted without protection against changes (no MDC)")
+        return OpenPgpError("it is encrypted without protection against changes (no MDC), or in the way of a draft")
+    if "Policy rejected symmetric" in text:
+        return OpenPgpError("it is encrypted with a cipher that is not safe any more, such as 3DES or CAST5")
+    if "Malformed OpenPGP message" in text:
+        return OpenPgpError("it was damaged, or is compressed in a way that is not understood (BZip2)")
     return OpenPgpError(f"it was changed on its way, or damaged ({text})")
 
 

@@ -103,6 +103,8 @@ def unwrap(outer: Entity, payload: bytes, *, is_author_proven: bool) -> Unwrappe
     as the transport had it, since an inner one that nobody signed could name anybody (§4.4).
     """
     inside = parse(payload)
+    if not inside.header.fields and not payload.startswith(b"\r\n"):
+        inside = parse(b"\r\n" + payload)  # text that somebody encrypted without making a part of it is all body
     how = protection(inside)
     protected = [] if how == "none" else _fields(inside.header)
     names = {name for name, _ in protected}

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from gatepost.seal.cms.certificates import read_certificate, read_pem
 from gatepost.seal.cms.names import addresses, fingerprint
 from gatepost.seal.model import RecipientKey, RefusalCode, Refused
 
@@ -41,12 +42,7 @@ def load_certificate(material: bytes) -> x509.Certificate:
 
 def load_certificates(material: bytes) -> list[x509.Certificate]:
     """The certificates in `material`, several in PEM or one in DER. Raises ValueError."""
-    try:
-        if b"-----BEGIN" in material:
-            return x509.load_pem_x509_certificates(material)
-        return [x509.load_der_x509_certificate(material)]
-    except UnsupportedAlgorithm as error:
-        raise ValueError(str(error)) from error
+    return read_pem(material) if b"-----BEGIN" in material else [read_certificate(material)]
 
 
 def check_certificate(material: bytes, address: str, now: datetime) -> RecipientKey | Refused:
@@ -113,7 +109,7 @@ def load_private(material: bytes, passphrase: str | None, certificates: tuple[by
     more = tuple(load_certificate(each) for each in certificates)
     try:
         if b"-----BEGIN" in material:
-            found = x509.load_pem_x509_certificates(material) if b"BEGIN CERTIFICATE" in material else []
+            found = read_pem(material) if b"BEGIN CERTIFICATE" in material else []
             key: object = serialization.load_pem_private_key(material, secret)
             return PrivateKeyFile(key, _own_first(key, (*more, *found)))
         try:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from gatepost.seal.cms import ber
 from gatepost.seal.cms import identifiers as ids
 from gatepost.seal.cms.ber import BerError, Node
+from gatepost.seal.cms.certificates import read_certificate
 from gatepost.seal.cms.names import issuer_and_serial, key_identifier
 
 SigningPrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -125,7 +126,7 @@ def _certificates(data: Node) -> tuple[x509.Certificate, ...]:
     for child in place.children[:MAX_CERTIFICATES] if place else ():
         if child.tag == ber.SEQUENCE:
             try:
-                found.append(x509.load_der_x509_certificate(child.raw))
+                found.append(read_certificate(child.raw))
             except ValueError:
                 continue  # one that nobody can read proves nothing
     return tuple(found)
