@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes requirements/*.txt from pyproject.toml and requirements/*.in: every version, every hash, no index URL.
-# Run by `make lock`. What is locked already stays unless `UPGRADE=1` is set.
+# Run by `make lock`. What is locked already stays unless `UPGRADE=1` is set. Extras stay in the lock: pip takes
+# `coverage[toml]` for another package than `coverage`, and its newest release for one that is not pinned.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,7 +9,7 @@ compile() { # NAME SOURCE...: requirements/NAME.txt
     local name=$1
     shift
     .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-        --no-emit-find-links --custom-compile-command "make lock" ${UPGRADE:+--upgrade} \
+        --no-emit-find-links --no-strip-extras --custom-compile-command "make lock" ${UPGRADE:+--upgrade} \
         --output-file "requirements/$name.txt" "$@"
     echo "requirements/$name.txt: $(grep -c '^[a-z0-9].*==' "requirements/$name.txt") packages"
 }
