@@ -79,8 +79,7 @@ class AccessTables:
     def find(self, ip: str) -> Listing | Awaitable[Listing]:
         """What the tables say of the address; later, where its host name matters."""
         allow, deny = self._allow, self._deny
-        allowed = allow.address(ip)
-        if allowed:
+        if not allow.is_empty and (allowed := allow.address(ip)):
             return Listing(allowed=allowed)
         denied = deny.address(ip)
         if allow.has_names or (deny.has_names and not denied):

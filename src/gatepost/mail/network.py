@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import AF_INET6, inet_pton
 from typing import Final
 
 from gatepost.mail.network_text import (
@@ -18,8 +19,8 @@ from gatepost.mail.network_text import (
     SECOND,
     THIRD,
     first6,
+    halves,
     ipv4_number,
-    ipv6_halves,
     is_mapped,
     parse_network,
 )
@@ -131,7 +132,7 @@ class NetworkSet:
             if ":" not in ip:
                 number = ipv4_number(ip)
                 return number <= self._end_of4(number)
-            high, low = ipv6_halves(ip)
+            high, low = halves(inet_pton(AF_INET6, ip))  # OSError for all else, a zone included
             if high or not is_mapped(high, low):
                 at = self._at6(high, low)
                 # The lower half of the end is out of any cache, and seldom needed.

@@ -16,19 +16,14 @@ HOSTS4: Final = {str(length): (1 << (32 - length)) - 1 for length in range(33)}
 LENGTHS6: Final = {str(length): bytes([length]) for length in range(129)}
 HOSTS6: Final = [(1 << (128 - length)) - 1 for length in range(129)]
 HOSTS6_PACKED: Final = [hosts << 8 for hosts in HOSTS6]  # in `first << 8 | length`
-_HALVES: Final = Struct(">QQ").unpack
+halves: Final = Struct(">QQ").unpack
+"""The upper and the lower 64 bits of the 16 octets of an IPv6 address."""
 
 
 def ipv4_number(text: str) -> int:
     """The number of "192.0.2.7". Raises ValueError, KeyError for everything else (leading zeros included)."""
     first, second, third, fourth = text.split(".")
     return FIRST[first] | SECOND[second] | THIRD[third] | FOURTH[fourth]
-
-
-def ipv6_halves(text: str) -> tuple[int, int]:
-    """The upper and the lower 64 bits of "2001:db8::7". Raises ValueError, OSError for everything else (a zone
-    included)."""
-    return _HALVES(inet_pton(AF_INET6, text))
 
 
 def is_mapped(high: int, low: int) -> bool:

@@ -50,10 +50,11 @@ class HandedOver(msgspec.Struct, frozen=True):
 class AccessTable:
     """One side of the check, `allow` or `deny`: its lists, in their order. Immutable."""
 
-    __slots__ = ("_lists", "has_names")
+    __slots__ = ("_lists", "has_names", "is_empty")
 
     def __init__(self, lists: Iterable[AccessList] = ()) -> None:
         self._lists = tuple(one for one in lists if one.networks or one.names)
+        self.is_empty = not self._lists
         self.has_names = any(one.names for one in self._lists)
 
     def address(self, ip: str) -> str:
