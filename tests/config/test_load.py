@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import serialization
 from tests.config.files import GOOD, TOP, loaded, written
+from tests.seal import scene
 
 from gatepost.accounts.model import Domain
 from gatepost.config.declared import model_of
@@ -282,3 +284,26 @@ def test_where_the_data_is_can_be_told_whatever_else_is_wrong(tmp_path: Path) ->
     assert locate_data(written(tmp_path, 'hostnam = "mx.example.org"\ndata = "d"\n')) == tmp_path / "d"
     with pytest.raises(ConfigError, match="data: 5 is not"):
         locate_data(written(tmp_path, "data = 5\n"))
+
+
+def test_a_signing_key_that_ends_is_a_warning_and_no_reason_not_to_start(tmp_path: Path) -> None:
+    """A restart on the night after its end would else stop all mail."""
+    own = scene.private_key("p256")
+    for days, says in ((-1, "expired"), (20, "expires"), (200, "")):
+        end = scene.NOW + timedelta(days=days)
+        certificate = scene.certificate("ada@example.org", own, start=end - timedelta(days=300), end=end)
+        file = tmp_path / "sign.pem"
+        file.write_bytes(scene.pem_key(own) + certificate.public_bytes(serialization.Encoding.PEM))
+        config = loaded(tmp_path, GOOD + f'[[seal.signer]]\ndomain = "example.org"\nkey = "{file}"\n')
+        (signer,) = config.sealing.signers["example.org"]
+        assert signer.valid_until == end
+        warnings = [str(each) for each in config.warnings if "sign.pem" in str(each)]
+        assert len(warnings) == (1 if says else 0)
+        assert all(f"{says} {end:%Y-%m-%d}; mail to be signed is put off then" in each for each in warnings)
+
+
+def test_an_expired_signing_key_of_openpgp_is_a_warning_too(tmp_path: Path) -> None:
+    file = tmp_path / "sign.asc"
+    file.write_bytes((Path(__file__).parents[1] / "corpus" / "sealed" / "expired.key.asc").read_bytes())
+    config = loaded(tmp_path, GOOD + f'[[seal.signer]]\ndomain = "example.org"\nkey = "{file}"\n')
+    assert any("expired 2020-12-31; mail to be signed" in str(each) for each in config.warnings)

@@ -274,6 +274,15 @@ async def test_what_the_domain_signs_can_be_checked() -> None:
     assert [each["signed"] for each in gate.told] == [True, True]
 
 
+async def test_what_an_expired_key_has_to_sign_is_put_off() -> None:
+    rule = msgspec.structs.replace(REQUIRED, sign=True)
+    old = msgspec.structs.replace(pgp("ada@example.org").signing, valid_until=NOW - timedelta(days=1))
+    gate = Gate(rule, signers={"example.org": (old,)})
+    await gate.knows(pgp(BOB))
+    assert (await submit(await logged_in(gate.desk), MESSAGE, BOB)).startswith("451 4.7.5")
+    assert gate.is_nothing_kept()
+
+
 async def test_a_large_message_is_sealed_too() -> None:
     gate = Gate(REQUIRED)
     await gate.knows(pgp(BOB))

@@ -250,3 +250,22 @@ def test_signatures_of_openssl_hold_and_those_on_sha1_do_not(tmp_path, options):
     assert open_(made.replace(b"Hello", b"Hallo"), [], [scene.anchor()], NOW).text is None
     weak = openssl(*words, "-md", "sha1", given=b"Content-Type: text/plain\r\n\r\nHello\r\n")
     assert open_(weak, [], [scene.anchor()], NOW).verdict.signature == "bad"
+
+
+def test_mail_to_a_key_of_ones_own_that_expired_opens_after_what_the_refusal_says(gpg):
+    past = ("--faked-system-time", "20200101T000000")
+    gpg(*past, "--quick-gen-key", f"Bob <{BOB}>", "future-default", "default", "1y")
+    made = gpg(*past, "--armor", "--encrypt", "-r", BOB, given=b"\r\nHello\r\n")
+
+    def opened():
+        young = Secret(kind="openpgp", material=bytes(scene.pgp_key(BOB)))
+        return open_(
+            pgp_mime(made), [young, Secret(kind="openpgp", material=gpg("--export-secret-keys", BOB))], [], NOW
+        )
+
+    assert opened().text is None
+    advice = re.findall(r'"gpg (--quick-set-expire [^"]*)"', opened().verdict.words())
+    assert len(advice) == 2
+    for words in advice:
+        gpg(*words.split())
+    assert opened().text is not None

@@ -97,3 +97,21 @@ def test_keys_are_in_the_backup_and_come_back(tmp_path: Path) -> None:
     assert asyncio.run(again.find(BOB)) == (kept(),)
     assert asyncio.run(again.published()) == (shown(),)
     again.close()
+
+
+def test_a_file_that_cannot_be_read_is_told_and_a_restored_one_is_taken_at_once(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+    told: list[str] = []
+    store = SqliteKeys(path, on_fault=told.append)
+    assert "keys.db is no database of keys; restore a backup of it" in told[0]
+    with pytest.raises(KeyStoreError, match=r"keys\.db is no database of keys"):
+        asyncio.run(store.find(BOB))
+    path.unlink()
+    asyncio.run(store.put(kept()))
+    assert asyncio.run(store.find(BOB)) == (kept(),)
+    store.close()
+
+
+def test_one_that_was_never_opened_is_closed_like_any_other(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+    SqliteKeys(path, on_fault=lambda problem: None).close()

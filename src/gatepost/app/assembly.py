@@ -106,7 +106,7 @@ class Assembly:
         )
         self.threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password")
         self.resolver = DnsResolver(config.dns, self.clock)
-        self.keys = SqliteKeys(data.keys)
+        self.keys = SqliteKeys(data.keys, on_fault=partial(self._alert_about, "the keys cannot be read"))
         self.seal_work = SealWork()
         self.troubles = Troubles(data.root, config.spool.free_limit_octets, self.resolver, self.clock, self.event)
         self.observation = Observation(config, data, self.recorder, self.clock, self.troubles)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import msgspec
 
 from gatepost.config.declared import struct_of
@@ -12,6 +14,7 @@ from gatepost.seal.model import SigningKey
 from gatepost.seal.rules import SealRule, SealSettings
 
 MAX_KEY_OCTETS = 2**20
+ENDS_SOON = timedelta(days=30)
 
 
 def read_sealing(table: Seal, problems: Problems) -> SealSettings:
@@ -41,8 +44,13 @@ def _signer(table: SignerTable, at: Location, problems: Problems) -> SigningKey 
 
     advice = "name the file of a private key that signs, and its passphrase"
     try:
-        material = read_file(table.key, advice, MAX_KEY_OCTETS)
-        return load_signer(table.domain, material, table.passphrase.text if table.passphrase else None)
+        material, now = read_file(table.key, advice, MAX_KEY_OCTETS), datetime.now(UTC)
+        found = load_signer(table.domain, material, table.passphrase.text if table.passphrase else None, now)
+        if found.valid_until is not None and found.valid_until < now + ENDS_SOON:
+            ends = "expired" if found.valid_until <= now else "expires"
+            problems.warn(at, f"{table.key} {ends} {found.valid_until:%Y-%m-%d}; mail to be signed is put off then",
+                          "have it renewed, put it there and reload")  # fmt: skip
+        return found
     except Wrong as wrong:
         problems.wrong(at, wrong)
     except ValueError as error:

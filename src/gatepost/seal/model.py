@@ -46,7 +46,7 @@ class RecipientKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SigningKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A private key that signs for `address`.
+    """A private key that signs for `address`. valid_until: the end of its certificate, None where it has none.
 
     material: OpenPGP: a transferable secret key; S/MIME: PKCS #8 or PKCS #12, PEM or DER. passphrase: what unlocks it.
     certificates: S/MIME only, DER: its certificate first, then those between it and the root (PKCS #12 brings its own).
@@ -58,6 +58,7 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True):
     material: bytes
     passphrase: str | None = None
     certificates: tuple[bytes, ...] = ()
+    valid_until: datetime | None = None
 
     def __repr__(self) -> str:  # neither the key nor the passphrase stands in a traceback
         return f"SigningKey({self.kind} {self.fingerprint} of {self.address})"

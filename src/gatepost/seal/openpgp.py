@@ -68,6 +68,8 @@ def decrypt(packets: bytes, openers: Sequence[Secret], known: Sequence[KnownKey]
         if not _is_signed(packets, decryptor):
             return PgpText(bytes(plain.bytes), "none")
         return _signed(packets, decryptor, bytes(plain.bytes), certificates)
+    if str(failure) == _NO_KEY and reasons:
+        raise OpenPgpError(f"{_NO_KEY}; {reasons[0]}")
     raise failure
 
 
@@ -194,7 +196,7 @@ def _decryptors(openers: Sequence[Secret]) -> tuple[list[Any], list[str]]:
                 try:
                     found.append(_decryptor(material, secret.passphrase))
                 except OpenPgpError as error:
-                    reasons.append(_locked(str(error), secret.passphrase))
+                    reasons.append(_locked(str(error), secret.passphrase, material))
         except OpenPgpError as error:
             reasons.append(f"the private key of OpenPGP cannot be read: {error}")
     return found, reasons
@@ -204,9 +206,14 @@ def _decryptor(packets: list[Any], passphrase: str | None) -> Any:
     return call(lambda: library().Tsk.from_packets(packets).decryptor(passphrase))
 
 
-def _locked(text: str, passphrase: str | None) -> str:
+def _locked(text: str, passphrase: str | None, packets: list[Any]) -> str:
     if "No suitable decryption subkey" in text:
-        return "the private key of OpenPGP has no part that decrypts, or it expired"
+        names = [packet.fingerprint for packet in packets if str(packet.tag).endswith(("SecretKey", "SecretSubkey"))]
+        prolong = f'"gpg --quick-set-expire {names[0]} 1y"'
+        if names[1:]:
+            prolong += f' and "gpg --quick-set-expire {names[0]} 1y {names[1]}"'
+        # The library has no way to decrypt with one that expired, nor to look at it as of another day.
+        return f"the private key {names[0]} of OpenPGP expired, or has no part that decrypts; {prolong} prolong it"
     return f"the private key of OpenPGP is locked: {'the passphrase is wrong' if passphrase else 'it has a passphrase'}"
 
 

@@ -38,6 +38,9 @@ def seal(message: bytes, keys: Mapping[str, RecipientKey], signer: Signers, opti
     signers = _by_kind(signer)
     if options.cipher == "aes-256-cbc" and "smime" not in signers and any(key.kind == "smime" for key in keys.values()):
         return Refused("cipher", "AES-CBC does not protect against changes, so it is used with a signature only")
+    for each in signers.values():
+        if each.valid_until is not None and each.valid_until <= options.now:
+            return Refused("signer", f"the key that signs for {each.address} expired {each.valid_until:%Y-%m-%d}")
     for address, key in keys.items():
         fault = _fault(address, key, options)
         if fault is not None:

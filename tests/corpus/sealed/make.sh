@@ -20,6 +20,8 @@ key cv25519 ed25519 cv25519
 key nistp256 nistp256 nistp256
 key nistp384 nistp384 nistp384
 key nistp521 nistp521 nistp521
+g --faked-system-time 20200101T000000 --quick-gen-key "expired <expired@example.net>" future-default default 1y
+g --armor --export-secret-keys expired@example.net >expired.key.asc
 e() { g --armor --compress-algo none "$@"; }  # what lies inside of compressed text is not verified
 for name in rsa3072 cv25519 nistp256 nistp384 nistp521; do
     e --sign -u $name@example.net --encrypt -r $name@example.net <text.eml >gpg-$name-signed.asc
@@ -43,7 +45,7 @@ e --digest-algo SHA1 --sign -u rsa3072@example.net --encrypt -r cv25519@example.
 
 # --- OpenPGP: RNP and sq ------------------------------------------------------------------------------------------
 RNP=$(mktemp -d)
-g --armor --export >all.cert.asc
+g --armor --export $(for n in rsa3072 cv25519 nistp256 nistp384 nistp521; do echo $n@example.net; done) >all.cert.asc
 rnpkeys --homedir "$RNP" --import-keys all.cert.asc >/dev/null
 rnpkeys --homedir "$RNP" --import-keys cv25519.key.asc >/dev/null
 r() { rnp --homedir "$RNP" --notty --password '' --armor "$@" --output - text.eml; }

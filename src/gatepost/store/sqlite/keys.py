@@ -78,21 +78,34 @@ _SELECT_PUBLISHED: Final = "SELECT address, kind, fingerprint, material, wkd_has
 class SqliteKeys:
     """Open it after the fork. All its work is done in one thread of its own, so no event loop waits for a disk."""
 
-    def __init__(self, path: Path) -> None:
-        """Makes the file where it is not there. Raises KeyStoreError."""
+    def __init__(self, path: Path, *, on_fault: Callable[[str], None] | None = None) -> None:
+        """Makes the file where it is not there. Raises KeyStoreError; with `on_fault` that is told instead, and every
+        call tries to open it again: mail that needs no key goes on, and a restored file is taken at once."""
         self._path = path
+        self._opened: apsw.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
         try:
-            with self._explained("opened"):
-                self._connection = connect(path)
-                try:
-                    migrate(self._connection, MIGRATIONS, path)
-                except BaseException:
-                    self._connection.close()
-                    raise
-        except BaseException:
-            self._thread.shutdown()
-            raise
+            self._open()
+        except KeyStoreError as error:
+            if on_fault is None:
+                self._thread.shutdown()
+                raise
+            on_fault(str(error))
+
+    @property
+    def _connection(self) -> apsw.Connection:
+        return self._opened or self._open()
+
+    def _open(self) -> apsw.Connection:
+        with self._explained("opened"):
+            connection = connect(self._path)
+            try:
+                migrate(connection, MIGRATIONS, self._path)
+            except BaseException:
+                connection.close()
+                raise
+        self._opened = connection
+        return connection
 
     async def find(self, address: str) -> tuple[KeptKey, ...]:
         query = _SELECT_KEPT + "WHERE address = ? ORDER BY " + _BY_TRUST
@@ -262,7 +275,8 @@ class SqliteKeys:
     def close(self) -> None:
         """What is under way ends first."""
         self._thread.shutdown()
-        self._connection.close()
+        if self._opened is not None:
+            self._opened.close()
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
