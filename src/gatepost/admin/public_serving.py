@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gatepost.admin.serving import Server, configured
+from gatepost.admin.serving import Server, configured, until_cancelled
 
 MAX_OPEN: Final = 64
 HANDSHAKE_SECONDS: Final = 10.0
@@ -27,14 +27,7 @@ async def serve_public(
 ) -> None:
     """Serves `app` until cancelled. Closes `sock`. tls: None only where another server of ours is in front."""
     sock.setblocking(False)
-    server = _Bounded(configured(app, None), tls, life_seconds)
-    serving = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
-    try:
-        await asyncio.shield(serving)
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await serving
-        raise
+    await until_cancelled(_Bounded(configured(app, None), tls, life_seconds), sock)
 
 
 class _Bounded(Server):

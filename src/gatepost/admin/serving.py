@@ -24,7 +24,11 @@ async def serve_admin(sock: socket.socket, app: ASGIApp, tls: ssl.SSLContext | N
 
     tls: the context; needed wherever others than this machine reach the listener.
     """
-    server = Server(configured(app, tls))
+    await until_cancelled(Server(configured(app, tls)), sock)
+
+
+async def until_cancelled(server: uvicorn.Server, sock: socket.socket) -> None:
+    """`server` serves at `sock`, which it closes; cancelled, it ends in its own order."""
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[sock]))
     try:
         await asyncio.shield(serving)

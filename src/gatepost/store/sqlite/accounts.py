@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-import apsw
 import msgspec
 
 from gatepost.accounts.addresses import domain_of, parse_key
 from gatepost.accounts.model import Account, Alias, Found, MailingList
 from gatepost.accounts.port import AccountsError
 from gatepost.mail.address import AddressError
-from gatepost.store.sqlite.connection import SchemaError, connect, migrate
+from gatepost.store.sqlite.connection import connect, explained, migrate, transaction
 
 FILE_NAME: Final = "accounts.db"
 MAX_REMEMBERED: Final = 20_000  # addresses; strangers try many that do not exist
@@ -159,30 +158,12 @@ class SqliteAccounts:
                 f"{self._path}: the entry of {address} is damaged ({error}); remove it and add it again"
             ) from error
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> AbstractContextManager[None]:
         self._remembered.clear()  # our own commits do not change what data_version says
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+        return transaction(self._connection)
 
-    @contextmanager
-    def _explained(self, done: str) -> Iterator[None]:
-        try:
-            yield
-        except SchemaError as error:
-            raise AccountsError(str(error)) from error
-        except apsw.NotADBError as error:
-            raise AccountsError(f"{self._path} is no database of accounts; restore a backup of it") from error
-        except (apsw.Error, OSError) as error:
-            raise AccountsError(
-                f"{self._path} cannot be {done}: {error}; see that the disk and its rights are fine"
-            ) from error
+    def _explained(self, done: str) -> AbstractContextManager[None]:
+        return explained(self._path, "accounts", done, AccountsError)
 
 
 def _kind_of(item: Found) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -81,6 +81,33 @@ def schema_version(connection: apsw.Connection) -> int:
     return int(connection.pragma("user_version"))
 
 
+@contextlib.contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """What is done inside is committed together, or not at all."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk ends it without us
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def explained(path: Path, what: str, done: str, as_error: type[Exception]) -> Iterator[None]:
+    """Errors of SQLite and of the disk become `as_error`, which says what to do. what: is in the database ("keys").
+    done: what was tried ("read")."""
+    try:
+        yield
+    except SchemaError as error:
+        raise as_error(str(error)) from error
+    except apsw.NotADBError as error:
+        raise as_error(f"{path} is no database of {what}; restore a backup of it") from error
+    except (apsw.Error, OSError) as error:
+        raise as_error(f"{path} cannot be {done}: {error}; see that the disk and its rights are fine") from error
+
+
 def migrate(connection: apsw.Connection, migrations: Sequence[Migration], path: Path) -> int:
     """Bring the schema up to `len(migrations)` and return the version that was found.
 
@@ -89,8 +116,7 @@ def migrate(connection: apsw.Connection, migrations: Sequence[Migration], path: 
     """
     found = schema_version(connection)
     if found < len(migrations):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             found = schema_version(connection)  # another process may have been faster
             for number in range(found, len(migrations)):
                 step = migrations[number]
@@ -99,10 +125,6 @@ def migrate(connection: apsw.Connection, migrations: Sequence[Migration], path: 
                 else:
                     step(connection)
                 connection.execute(f"PRAGMA user_version = {number + 1}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
     if found > len(migrations):
         raise SchemaError(
             f"{path} has schema {found}, this Gatepost knows {len(migrations)}: "

@@ -7,9 +7,9 @@ write it. Not here: whether a key may be used (`seal.keys`), and private keys, w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,7 +19,7 @@ import msgspec
 
 from gatepost.seal.model import Kind, RecipientKey
 from gatepost.seal.port import SOURCES, Absence, KeptKey, KeyStoreError, PublishedKey
-from gatepost.store.sqlite.connection import SchemaError, connect, migrate
+from gatepost.store.sqlite.connection import connect, explained, migrate, transaction
 
 FILE_NAME: Final = "keys.db"
 ABSENCE_KEPT_SECONDS: Final = 7 * 86400.0
@@ -287,29 +287,11 @@ class SqliteKeys:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, explained)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+    def _transaction(self) -> AbstractContextManager[None]:
+        return transaction(self._connection)
 
-    @contextmanager
-    def _explained(self, done: str) -> Iterator[None]:
-        try:
-            yield
-        except SchemaError as error:
-            raise KeyStoreError(str(error)) from error
-        except apsw.NotADBError as error:
-            raise KeyStoreError(f"{self._path} is no database of keys; restore a backup of it") from error
-        except (apsw.Error, OSError) as error:
-            raise KeyStoreError(
-                f"{self._path} cannot be {done}: {error}; see that the disk and its rights are fine"
-            ) from error
+    def _explained(self, done: str) -> AbstractContextManager[None]:
+        return explained(self._path, "keys", done, KeyStoreError)
 
 
 def _seconds(moment: datetime | None) -> float | None:
