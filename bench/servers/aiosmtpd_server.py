@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.processes import end, wait_until
-from bench.servers.server import FOREIGN, HOST, Place, Purpose, Server
+from bench.servers.server import FOREIGN, HOST, ProgramServer, Purpose
 
 
 class Handler:
@@ -43,16 +41,12 @@ class Handler:
         return "250 2.0.0 Kept"
 
 
-class Aiosmtpd(Server):
+class Aiosmtpd(ProgramServer):
     """One process."""
 
     name: ClassVar[str] = "aiosmtpd"
     about: ClassVar[str] = "one process; a handler that writes a file, fsync, rename"
     purposes: ClassVar[frozenset[Purpose]] = frozenset({"hold"})
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def version(cls) -> str | None:
@@ -61,27 +55,10 @@ class Aiosmtpd(Server):
         except metadata.PackageNotFoundError:
             return None
 
-    @property
-    def root(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def maildir(self) -> Path:
-        return self.place.folder
-
     def start(self) -> None:
         folder = self.place.folder / "kept"
         folder.mkdir()
-        with (self.place.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(folder), str(self.port)], stdout=log, stderr=log
-            )
-        wait_until(self.answers, "aiosmtpd")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            end(self._process)
+        self.run([sys.executable, "-m", __name__, str(folder), str(self.port)])
 
 
 async def serve(folder: Path, port: int) -> None:

@@ -6,17 +6,15 @@ import os
 import pwd
 import re
 import subprocess
-from pathlib import Path
 from typing import ClassVar
 
-from bench.processes import end, wait_until
-from bench.servers.server import FOREIGN, HOST, Place, Purpose, Server, find_program
+from bench.servers.server import FOREIGN, HOST, ProgramServer, Purpose, find_program
 
 USER = "Debian-exim"
 """The user that Debian's Exim is built for; it does not start where nobody has that name."""
 
 
-class Exim(Server):
+class Exim(ProgramServer):
     """A process for each connection. It needs root, as it changes its user."""
 
     name: ClassVar[str] = "exim"
@@ -25,10 +23,6 @@ class Exim(Server):
         "close, so with one message a connection read its CPU, not its rate"
     )
     purposes: ClassVar[frozenset[Purpose]] = frozenset({"hold"})
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def version(cls) -> str | None:
@@ -42,15 +36,6 @@ class Exim(Server):
         said = subprocess.run([program, "-bV"], capture_output=True, text=True, check=False).stdout
         found = re.search(r"Exim version (\S+)", said)
         return found[1] if found else None
-
-    @property
-    def root(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def maildir(self) -> Path:
-        return self.place.folder
 
     def start(self) -> None:
         program = find_program("exim4") or find_program("exim")
@@ -81,10 +66,4 @@ recipients:
   deny recipients = {FOREIGN}
   accept
 """)
-        with (self.place.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([program, "-C", str(settings), "-bdf"], stdout=log, stderr=log)
-        wait_until(self.answers, "exim")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            end(self._process)
+        self.run([program, "-C", str(settings), "-bdf"])

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench import script
-from bench.processes import end, wait_until
-from bench.servers.server import HOST, LOCAL, PASSWORD, Place, Purpose, Server
+from bench.servers.server import HOST, LOCAL, PASSWORD, ProgramServer, Purpose
 from gatepost import __version__
 from gatepost.mail import address
 from gatepost.mail.envelope import Envelope, Recipient
@@ -41,7 +40,7 @@ per_prefix = "{MANY}/1m"
 """
 
 
-class Gatepost(Server):
+class Gatepost(ProgramServer):
     """Two workers, default checks, full record."""
 
     name: ClassVar[str] = "gatepost"
@@ -53,19 +52,9 @@ class Gatepost(Server):
     workers: ClassVar[int] = 2
     checks: ClassVar[str] = LIFTED
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log = place.folder / "log"
-
     @classmethod
     def version(cls) -> str | None:
         return __version__
-
-    @property
-    def root(self) -> int:
-        assert self._process is not None
-        return self._process.pid
 
     @cached_property
     def maildir(self) -> Path:
@@ -111,21 +100,10 @@ resolvers = ["{place.resolver}"]
         if added.returncode:
             raise OSError(f"gatepost account add: {added.stderr.strip()}")
         self.prepared()
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen([*command, "serve"], stdout=log, stderr=log)
-        wait_until(lambda: self._process is None or self._process.poll() is not None or self.answers(), "gatepost")
-        if not self.answers():
-            raise OSError(f"gatepost does not start:\n{self.logged()}")
+        self.run([*command, "serve"])
 
     def prepared(self) -> None:
         """Called when the data folder is made, before the server is started."""
-
-    def stop(self) -> None:
-        if self._process is not None:
-            end(self._process)
-
-    def logged(self) -> str:
-        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
 
 
 class GatepostGrown(Gatepost):

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import ClassVar
 
-from bench.processes import end, wait_until
-from bench.servers.server import FOREIGN, HOST, Place, Purpose, Server, find_program
+from bench.servers.server import FOREIGN, HOST, ProgramServer, Purpose, find_program
 
 _PLUGIN = """\
 'use strict';
@@ -41,16 +39,12 @@ exports.hook_queue = (next, connection) => {
 """
 
 
-class Haraka(Server):
+class Haraka(ProgramServer):
     """One process, as it comes."""
 
     name: ClassVar[str] = "haraka"
     about: ClassVar[str] = "one process; a plug-in that writes a file, fsync, rename"
     purposes: ClassVar[frozenset[Purpose]] = frozenset({"hold"})
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def version(cls) -> str | None:
@@ -62,15 +56,6 @@ class Haraka(Server):
             return str(json.loads(package.read_text())["version"])
         except (OSError, ValueError, KeyError):
             return None
-
-    @property
-    def root(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def maildir(self) -> Path:
-        return self.place.folder
 
     def start(self) -> None:
         program = find_program("haraka")
@@ -91,14 +76,4 @@ class Haraka(Server):
             file = home / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-        with (self.place.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([program, "-c", str(home)], stdout=log, stderr=log)
-        wait_until(self.answers, "haraka")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            end(self._process)
-
-    def logged(self) -> str:
-        log = self.place.folder / "log"
-        return log.read_text(errors="replace")[-4000:] if log.exists() else ""
+        self.run([program, "-c", str(home)])

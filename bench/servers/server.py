@@ -9,11 +9,14 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 import msgspec
+
+from bench.processes import end, wait_until
 
 Purpose = Literal["hold", "deliver", "relay", "idle", "tls", "login"]
 """What a server is set up for. hold: made durable and kept in the queue; idle: connections that say nothing."""
@@ -102,6 +105,39 @@ class Server:
             with os.scandir(self.maildir / "new") as entries:
                 for entry in entries:
                     os.unlink(entry.path)
+
+
+class ProgramServer(Server):
+    """One that is a single program in the foreground, which keeps its messages wherever it likes below its folder."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = place.folder / "log"
+
+    @property
+    def root(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def maildir(self) -> Path:
+        return self.place.folder
+
+    def run(self, command: Sequence[str]) -> None:
+        """Starts it, and returns when it answers. Raises OSError when it ends instead, TimeoutError."""
+        with self._log.open("ab") as log:
+            self._process = process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(lambda: process.poll() is not None or self.answers(), self.name)
+        if not self.answers():
+            raise OSError(f"{self.name} does not start:\n{self.logged()}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process)
+
+    def logged(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
 
 
 def free_port() -> int:

@@ -129,7 +129,7 @@ def show(
             each for each in existing(home, address) if not fingerprint or each.key.fingerprint == hex_of(fingerprint)
         ]
     if not rows:
-        raise CommandError(f'{address} has no key {fingerprint}; "gatepost key show {address}" shows those it has')
+        raise no_such_key(address, fingerprint)
     if given.as_json:
         output.rows([shown_kept(each) for each in rows], COLUMNS, "")
         return
@@ -157,7 +157,7 @@ def remove(
     ):
         gone = home.do(lambda store: store.remove(key, hex_of(fingerprint)))
         if fingerprint and not gone:
-            raise CommandError(f'{key} has no key {hex_of(fingerprint)}; "gatepost key show {key}" shows those it has')
+            raise no_such_key(key, hex_of(fingerprint))
     output.done(f"{gone} key{'' if gone == 1 else 's'} of {key} removed.", address=key, removed=gone)
 
 
@@ -187,7 +187,7 @@ def _chosen(rows: Sequence[KeptKey], address: str, fingerprint: str) -> KeptKey:
     if fingerprint:
         rows = [each for each in rows if each.key.fingerprint == fingerprint]
         if not rows:
-            raise CommandError(f'{address} has no key {fingerprint}; "gatepost key show {address}" shows those it has')
+            raise no_such_key(address, fingerprint)
     waiting = [each for each in rows if each.state == "waiting"]
     choice = waiting if len(rows) > 1 and len(waiting) == 1 else list(rows)
     if len(choice) != 1:
@@ -224,6 +224,10 @@ def read_keys(file: Path, wanted: Sequence[str]) -> tuple[list[RecipientKey], li
             else:
                 good.append(msgspec.structs.replace(found, source="imported", found_at=now()))
     return good, refused
+
+
+def no_such_key(address: str, fingerprint: str) -> CommandError:
+    return CommandError(f'{address} has no key {fingerprint}; "gatepost key show {address}" shows those it has')
 
 
 def kinds_of(word: str) -> tuple[Kind, ...]:
