@@ -16,7 +16,7 @@ from gatepost.gate.gateway import LEAST, MANY_ACCOUNTS
 from gatepost.gate.session import GateSession
 from gatepost.mail.units import Quota
 from gatepost.policy.checks import client_access, client_rate
-from gatepost.policy.facts import ArrivalWaits, Ban
+from gatepost.policy.findings import ArrivalWaits, Ban
 from gatepost.ports.wire import Peer
 
 IP = "192.0.2.7"

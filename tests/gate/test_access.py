@@ -15,7 +15,7 @@ from tests.support.memory_resolver import MemoryResolver
 from gatepost.gate import access
 from gatepost.gate.access import AccessError, AccessTables
 from gatepost.policy.checks.client_access import Settings
-from gatepost.policy.facts import Listing
+from gatepost.policy.findings import Listing
 
 IP = "192.0.2.7"
 REVERSE = "7.2.0.192.in-addr.arpa"

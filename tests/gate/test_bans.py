@@ -12,7 +12,7 @@ from tests.support.memory_standing import MemoryStanding
 
 from gatepost.gate.bans import GOOD, VERSION, Bans, ban_network, gateway_key, remember_admin
 from gatepost.mail.network import NetworkSet
-from gatepost.policy.facts import Ban
+from gatepost.policy.findings import Ban
 from gatepost.standing.port import Operation, Result
 
 HOUR = 3600.0

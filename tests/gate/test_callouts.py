@@ -17,7 +17,7 @@ from gatepost.mail.address import Path, parse_mailbox
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import Quota
 from gatepost.policy.checks.sender_callout import Settings
-from gatepost.policy.facts import AddressAnswer
+from gatepost.policy.findings import AddressAnswer
 
 PEER = "203.0.113.9"
 BOB, EVE = parse_mailbox("bob@far.example"), parse_mailbox("eve@far.example")

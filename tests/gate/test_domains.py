@@ -10,7 +10,7 @@ from tests.support.memory_resolver import MemoryResolver
 from gatepost.gate.gather_dns import domain_dns
 from gatepost.gate.later import is_later
 from gatepost.mail.address import Path, parse_mailbox
-from gatepost.policy.facts import DomainDns, Unavailable
+from gatepost.policy.findings import DomainDns, Unavailable
 from gatepost.ports.resolver import Answer
 
 

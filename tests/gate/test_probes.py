@@ -14,7 +14,7 @@ from gatepost.gate.probes import REFUSES_SECONDS, TAKES_ALL_SECONDS, UNKNOWN_SEC
 from gatepost.mail.address import Path, parse_mailbox
 from gatepost.mail.reply import Reply
 from gatepost.policy.checks.recipient_exists import Settings
-from gatepost.policy.facts import AddressAnswer
+from gatepost.policy.findings import AddressAnswer
 
 ADA, EVE = parse_mailbox("ada@inner.example"), parse_mailbox("eve@inner.example")
 

@@ -18,7 +18,7 @@ from gatepost.mail.reply import Reply
 from gatepost.mail.units import Quota
 from gatepost.policy.check import CheckSettings
 from gatepost.policy.checks import recipient_rate, sender_rate
-from gatepost.policy.facts import Unavailable
+from gatepost.policy.findings import Unavailable
 from gatepost.policy.limits import Allowance, Charged
 from gatepost.ports.wire import Peer
 from gatepost.standing.port import Operation

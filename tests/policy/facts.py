@@ -7,27 +7,29 @@ from typing import Any
 from gatepost.mail.address import NULL_PATH, Path, parse_mailbox
 from gatepost.mail.units import parse_octet_quota, parse_quota
 from gatepost.policy.facts import (
+    AuthFacts,
+    CommandFacts,
+    ConnectFacts,
+    HeloFacts,
+    MailFacts,
+    MessageFacts,
+    RcptFacts,
+    SessionFacts,
+)
+from gatepost.policy.findings import (
     AddressAnswer,
     ArrivalWaits,
     AttemptLevels,
-    AuthFacts,
     Ban,
-    CommandFacts,
     CommandLevels,
-    ConnectFacts,
     ConnectionCounts,
     DomainDns,
     FromFacts,
     HarvestLevel,
     HeaderFacts,
-    HeloFacts,
     Listing,
     ListScope,
-    MailFacts,
-    MessageFacts,
     Pending,
-    RcptFacts,
-    SessionFacts,
     Unavailable,
 )
 from gatepost.policy.limits import Charged, Limit, LimitLevel

@@ -35,10 +35,10 @@ from gatepost.policy.checks import (
     tls_required,
 )
 from gatepost.policy.engine import Policy
-from gatepost.policy.facts import (
+from gatepost.policy.facts import Facts, Stage
+from gatepost.policy.findings import (
     AccountHold,
     ArrivalWaits,
-    Facts,
     FromFacts,
     Listing,
     ListScope,
@@ -47,7 +47,6 @@ from gatepost.policy.facts import (
     Room,
     SealNeed,
     SealPlan,
-    Stage,
     Unavailable,
 )
 from gatepost.policy.limits import Charged

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatepost.audit.event import Recorder
     from gatepost.config.model import Config
     from gatepost.gate.bans import Bans
-    from gatepost.policy.facts import Ban
+    from gatepost.policy.findings import Ban
     from gatepost.store.lmdb.standing import LmdbStanding
 
 app = noun("Bans: who may start no session, why, and until when.")

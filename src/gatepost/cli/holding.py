@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gatepost.audit.event import Recorder
     from gatepost.config.model import Config
     from gatepost.gate.holds import Holds
-    from gatepost.policy.facts import AccountHold
+    from gatepost.policy.findings import AccountHold
     from gatepost.store.lmdb.standing import LmdbStanding
 
 

@@ -20,7 +20,7 @@ import structlog
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.access_table import AccessList, AccessTable, HandedOver, split_entries, taken_over
 from gatepost.policy.checks.client_access import Settings
-from gatepost.policy.facts import Listing
+from gatepost.policy.findings import Listing
 from gatepost.ports.resolver import Resolver
 from gatepost.verify.host_names import MAX_NAMES, names_of, verified
 

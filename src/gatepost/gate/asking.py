@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.mail.address import Path
 from gatepost.mail.reply import Reply
-from gatepost.policy.facts import AddressAnswer
+from gatepost.policy.findings import AddressAnswer
 from gatepost.protocol.smtp.client_transaction import RecipientResult
 from gatepost.standing.port import Note
 

@@ -16,7 +16,7 @@ from gatepost.audit.event import Event, Recorder
 from gatepost.gate.later import is_later, then
 from gatepost.mail.network import Network, NetworkSet, holder_of, parse_ip
 from gatepost.mail.network_text import parse_network
-from gatepost.policy.facts import Ban
+from gatepost.policy.findings import Ban
 from gatepost.ports.clock import Clock, Ids
 from gatepost.standing.port import Charge, Note, Noted, Operation, Rate, StandingStore
 

@@ -22,7 +22,8 @@ from gatepost.mail.address import NULL_PATH, AddressError, Path
 from gatepost.mail.network import parse_ip, prefix_of
 from gatepost.mail.reply import Reply
 from gatepost.policy.checks import sender_callout
-from gatepost.policy.facts import AddressAnswer, MailFacts, RcptFacts
+from gatepost.policy.facts import MailFacts, RcptFacts
+from gatepost.policy.findings import AddressAnswer
 from gatepost.ports.clock import Clock
 from gatepost.standing.port import Charge, Note, Noted, Operation, Rate, StandingError, StandingStore
 

@@ -26,7 +26,8 @@ from gatepost.gate.callouts import callout
 from gatepost.gate.holds import account_hold
 from gatepost.gate.later import is_later, then
 from gatepost.gate.probes import probe
-from gatepost.policy.facts import MailFacts, RcptFacts, Unavailable
+from gatepost.policy.facts import MailFacts, RcptFacts
+from gatepost.policy.findings import Unavailable
 from gatepost.standing.port import StandingError
 
 if TYPE_CHECKING:

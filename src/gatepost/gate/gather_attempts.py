@@ -17,7 +17,8 @@ from gatepost.gate.later import had, is_later, then
 from gatepost.mail.network import prefix_of
 from gatepost.mail.units import Quota
 from gatepost.policy.checks import auth_attempts
-from gatepost.policy.facts import AttemptLevels, AuthFacts
+from gatepost.policy.facts import AuthFacts
+from gatepost.policy.findings import AttemptLevels
 from gatepost.standing.port import Charge, Level, Note, Noted, Operation, Peek, Rate, Refund, Result
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from gatepost.gate.later import had, is_later, then
 from gatepost.mail.address import Path
 from gatepost.mail.header_address import AddressList, HeaderAddressError, parse_address_list
 from gatepost.mail.text import printable
-from gatepost.policy.facts import FromFacts, MailFacts, MessageFacts
+from gatepost.policy.facts import MailFacts, MessageFacts
+from gatepost.policy.findings import FromFacts
 
 if TYPE_CHECKING:
     from gatepost.gate.session import GateSession

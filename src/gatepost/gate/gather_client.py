@@ -16,7 +16,8 @@ from gatepost.gate.later import is_later, then
 from gatepost.mail.network import prefix_of
 from gatepost.policy.checks import client_banned, client_connections, client_rate
 from gatepost.policy.engine import Policy
-from gatepost.policy.facts import ArrivalWaits, Ban, ConnectFacts, ConnectionCounts, Listing, Service, Unavailable
+from gatepost.policy.facts import ConnectFacts, Service
+from gatepost.policy.findings import ArrivalWaits, Ban, ConnectionCounts, Listing, Unavailable
 from gatepost.standing.port import Charge, Enter, Level, Noted, Operation, Peek, Rate, Result, StandingError
 
 if TYPE_CHECKING:

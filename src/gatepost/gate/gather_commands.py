@@ -11,7 +11,8 @@ from gatepost.mail.address import AddressError, Path, parse_mailbox, parse_path
 from gatepost.mail.network import holder_of
 from gatepost.mail.units import Quota
 from gatepost.policy.checks import command_budget
-from gatepost.policy.facts import CommandFacts, CommandLevels, ListScope, SessionFacts
+from gatepost.policy.facts import CommandFacts, SessionFacts
+from gatepost.policy.findings import CommandLevels, ListScope
 from gatepost.standing.port import Charge, Level, Peek, Rate, Result
 
 if TYPE_CHECKING:

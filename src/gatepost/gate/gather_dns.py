@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.mail.address import AddressError, Path
-from gatepost.policy.facts import DomainDns, MailFacts, RcptFacts, Unavailable
+from gatepost.policy.facts import MailFacts, RcptFacts
+from gatepost.policy.findings import DomainDns, Unavailable
 from gatepost.ports.resolver import Answer, Outcome, Resolver
 
 if TYPE_CHECKING:

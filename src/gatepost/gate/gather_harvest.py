@@ -17,7 +17,8 @@ from gatepost.gate.probes import probe
 from gatepost.mail.address import AddressError
 from gatepost.mail.network import holder_of
 from gatepost.policy.checks import recipient_harvest
-from gatepost.policy.facts import AddressAnswer, HarvestLevel, RcptFacts, Unavailable
+from gatepost.policy.facts import RcptFacts
+from gatepost.policy.findings import AddressAnswer, HarvestLevel, Unavailable
 from gatepost.standing.port import Charge, Level, Operation, Peek, Rate, Result
 
 if TYPE_CHECKING:

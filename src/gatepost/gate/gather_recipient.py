@@ -10,7 +10,8 @@ from gatepost.accounts.model import Account, Found, MailingList, Resolution, Tar
 from gatepost.gate.later import had, is_later, then
 from gatepost.mail.address import AddressError, Path
 from gatepost.maildrop.port import MaildropError
-from gatepost.policy.facts import ListStanding, RcptFacts, Room, Unavailable
+from gatepost.policy.facts import RcptFacts
+from gatepost.policy.findings import ListStanding, Room, Unavailable
 
 if TYPE_CHECKING:
     from gatepost.gate.session import GateSession

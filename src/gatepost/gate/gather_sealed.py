@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.checks import content_sealed
-from gatepost.policy.facts import MessageFacts, Unavailable
+from gatepost.policy.facts import MessageFacts
+from gatepost.policy.findings import Unavailable
 from gatepost.seal.process import SealProcessError
 from gatepost.spool.port import Content, SpoolError
 

@@ -8,7 +8,8 @@ from gatepost.gate.gather_sealed import whole
 from gatepost.gate.sealing import FOR_STORAGE, Choice, Sealer
 from gatepost.mail.address import Path
 from gatepost.mail.header import HeaderSection, section_end, walk
-from gatepost.policy.facts import MessageFacts, RcptFacts, SealNeed, SealPlan, Unavailable
+from gatepost.policy.facts import MessageFacts, RcptFacts
+from gatepost.policy.findings import SealNeed, SealPlan, Unavailable
 from gatepost.seal.process import SealProcessError
 from gatepost.spool.port import Content, SpoolError
 

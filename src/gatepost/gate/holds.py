@@ -15,7 +15,8 @@ import msgspec
 from gatepost.audit.event import Event, Recorder
 from gatepost.gate.later import had, is_later, then
 from gatepost.gate.proof import KNOWN_FOR, home_key, network_of
-from gatepost.policy.facts import AccountHold, MessageFacts
+from gatepost.policy.facts import MessageFacts
+from gatepost.policy.findings import AccountHold
 from gatepost.ports.clock import Clock, Ids
 from gatepost.standing.port import StandingStore
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeGuard
 
 from gatepost.accounts.port import AccountsError
-from gatepost.policy.facts import Unavailable
+from gatepost.policy.findings import Unavailable
 from gatepost.standing.port import StandingError
 
 

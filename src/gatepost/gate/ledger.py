@@ -18,7 +18,8 @@ import structlog
 from gatepost.gate.gather_rates import SEEN_SECONDS, key_or_text, rate, seen_key, taken_back
 from gatepost.gate.later import is_later
 from gatepost.mail.reply import Reply
-from gatepost.policy.facts import MailFacts, MessageFacts, Pending, RcptFacts
+from gatepost.policy.facts import MailFacts, MessageFacts, RcptFacts
+from gatepost.policy.findings import Pending
 from gatepost.policy.limits import Cost, Limit, LimitLevel
 from gatepost.standing.port import Charge, Operation, StandingError
 

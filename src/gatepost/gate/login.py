@@ -27,7 +27,8 @@ from gatepost.gate.proof import note_login
 from gatepost.gate.session import Decided, GateSession
 from gatepost.mail.network import is_loopback
 from gatepost.mail.reply import Reply
-from gatepost.policy.facts import AuthFacts, Stage, Unavailable
+from gatepost.policy.facts import AuthFacts, Stage
+from gatepost.policy.findings import Unavailable
 from gatepost.policy.verdict import Decision, Needs
 from gatepost.ports.wire import Wire
 from gatepost.protocol.sasl.exchange import ACCEPTED, CANCELLED, MALFORMED, REFUSED, UNAVAILABLE, Exchange

@@ -19,7 +19,8 @@ from gatepost.gate.later import is_later, then
 from gatepost.mail.address import NULL_PATH, AddressError, Path
 from gatepost.mail.reply import Reply
 from gatepost.policy.checks import recipient_exists
-from gatepost.policy.facts import AddressAnswer, RcptFacts
+from gatepost.policy.facts import RcptFacts
+from gatepost.policy.findings import AddressAnswer
 from gatepost.ports.clock import Clock
 from gatepost.protocol.smtp.client_transaction import RecipientResult
 from gatepost.standing.port import Note, Noted, Operation, StandingError, StandingStore

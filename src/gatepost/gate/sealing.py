@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.mail.address import AddressError, Path
 from gatepost.mail.header import HeaderSection
-from gatepost.policy.facts import SealNeed
+from gatepost.policy.findings import SealNeed
 from gatepost.ports.clock import Clock
 from gatepost.seal.discovery import KeyFound, KeyOutcome, KeyUnknown, NoKey
 from gatepost.seal.keys import check_key

@@ -28,7 +28,8 @@ from gatepost.mail.address import Path
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.mail.reply import Reply
 from gatepost.policy.checks.client_connections import FULL
-from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage, Unavailable
+from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage
+from gatepost.policy.findings import Unavailable
 from gatepost.policy.verdict import Decision, Evaluated, Needs, Verdict
 from gatepost.ports.wire import Peer, PeerCertificate, PeerTls
 from gatepost.spool.port import Content

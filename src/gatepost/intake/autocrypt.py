@@ -13,7 +13,8 @@ from hashlib import sha256
 from typing import Final
 
 from gatepost.mail.header import HeaderSection
-from gatepost.policy.facts import FromFacts, MessageFacts
+from gatepost.policy.facts import MessageFacts
+from gatepost.policy.findings import FromFacts
 from gatepost.ports.clock import Clock
 from gatepost.seal.autocrypt import NAME, RENEWED, observe_autocrypt
 from gatepost.seal.port import KeyStore, KeyStoreError

@@ -20,11 +20,7 @@ from gatepost.intake.xclient import client_after
 from gatepost.mail.address import parse_literal
 from gatepost.mail.reply import Reply
 from gatepost.policy.checks.command_budget import LEAST_IDLE
-from gatepost.policy.facts import (
-    CommandFacts,
-    HeloFacts,
-    Stage,
-)
+from gatepost.policy.facts import CommandFacts, HeloFacts, Stage
 from gatepost.policy.verdict import Decision, Evaluated, Verdict
 from gatepost.protocol.smtp.commands import (
     Auth,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gatepost.mail.header import SINGLETONS, HeaderSection, section_end, walk
-from gatepost.policy.facts import HeaderFacts
+from gatepost.policy.findings import HeaderFacts
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
 
 MAX_HEADER_OCTETS: Final = 256 * 1024  # kept in memory until it ends; `content.lines` refuses far smaller ones

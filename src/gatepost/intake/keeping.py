@@ -15,7 +15,8 @@ from gatepost.intake.cut_through import decided as decided_by
 from gatepost.intake.sealing import NOT_SEALED, NotSealed, is_to_be_sealed, part_event, sealed_parts
 from gatepost.intake.transaction import Transaction
 from gatepost.mail.reply import Reply
-from gatepost.policy.facts import MessageFacts, SealPlan
+from gatepost.policy.facts import MessageFacts
+from gatepost.policy.findings import SealPlan
 from gatepost.policy.verdict import Verdict
 from gatepost.spool.model import Hold, NewEntry
 from gatepost.spool.port import Content, SpoolError, SpoolFullError

@@ -17,7 +17,7 @@ from gatepost.gate.sealing import Choice, Sealer
 from gatepost.gate.session import GateSession
 from gatepost.mail.envelope import Envelope
 from gatepost.mail.reply import Reply
-from gatepost.policy.facts import SealNeed, SealPlan
+from gatepost.policy.findings import SealNeed, SealPlan
 from gatepost.policy.verdict import Decision, Evaluated
 from gatepost.seal.model import Refused, SealedMessage, SealOptions
 from gatepost.spool.model import NewEntry

@@ -21,7 +21,8 @@ from gatepost.mail.header import HeaderSection
 from gatepost.mail.reply import Reply
 from gatepost.mail.text import printable
 from gatepost.mail.trace import Hop, date, protocol_keyword, received
-from gatepost.policy.facts import FromFacts, MessageFacts
+from gatepost.policy.facts import MessageFacts
+from gatepost.policy.findings import FromFacts
 from gatepost.policy.verdict import Decision, Evaluated, Verdict
 from gatepost.protocol.smtp.commands import EndOfChunk, EndOfData
 from gatepost.spool.destination import destination

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import DurationOrNone, Quota
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SERVICES, AttemptLevels, AuthFacts, Stage, Unavailable
+from gatepost.policy.facts import SERVICES, AuthFacts, Stage
+from gatepost.policy.findings import AttemptLevels, Unavailable
 from gatepost.policy.verdict import Verdict
 
 NAME = "auth.attempts"

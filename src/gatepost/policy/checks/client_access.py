@@ -5,7 +5,8 @@ from __future__ import annotations
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import AccessText
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SERVICES, ConnectFacts, Listing, Stage
+from gatepost.policy.facts import SERVICES, ConnectFacts, Stage
+from gatepost.policy.findings import Listing
 from gatepost.policy.verdict import Verdict
 
 NAME = "client.access"

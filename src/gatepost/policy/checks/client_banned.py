@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SERVICES, Ban, ConnectFacts, Stage
+from gatepost.policy.facts import SERVICES, ConnectFacts, Stage
+from gatepost.policy.findings import Ban
 from gatepost.policy.verdict import Verdict
 
 NAME = "client.banned"

@@ -6,7 +6,8 @@ from typing import Final
 
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SERVICES, ConnectFacts, ConnectionCounts, Stage
+from gatepost.policy.facts import SERVICES, ConnectFacts, Stage
+from gatepost.policy.findings import ConnectionCounts
 from gatepost.policy.verdict import Verdict
 
 NAME = "client.connections"

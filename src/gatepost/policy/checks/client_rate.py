@@ -7,7 +7,8 @@ from math import ceil, isfinite
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import Quota
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SERVICES, ArrivalWaits, ConnectFacts, Stage
+from gatepost.policy.facts import SERVICES, ConnectFacts, Stage
+from gatepost.policy.findings import ArrivalWaits
 from gatepost.policy.verdict import Verdict
 
 NAME = "client.rate"

@@ -9,7 +9,8 @@ import msgspec
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import Quota, show_quota
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SMTP_SERVICES, CommandFacts, CommandLevels, Stage
+from gatepost.policy.facts import SMTP_SERVICES, CommandFacts, Stage
+from gatepost.policy.findings import CommandLevels
 from gatepost.policy.verdict import Verdict
 
 NAME = "command.budget"

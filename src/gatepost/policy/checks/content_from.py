@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import FromFacts, MessageFacts, Stage, Unavailable
+from gatepost.policy.facts import MessageFacts, Stage
+from gatepost.policy.findings import FromFacts, Unavailable
 from gatepost.policy.verdict import Verdict
 
 NAME = "content.from"

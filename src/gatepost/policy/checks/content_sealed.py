@@ -6,7 +6,8 @@ from gatepost.mail.address_pattern import matches
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import AddressPatternText
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import MessageFacts, Stage, Unavailable
+from gatepost.policy.facts import MessageFacts, Stage
+from gatepost.policy.findings import Unavailable
 from gatepost.policy.verdict import Verdict
 
 NAME = "content.sealed"

@@ -6,7 +6,8 @@ from typing import Literal
 
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SMTP_SERVICES, CommandFacts, ListScope, Stage, Unavailable
+from gatepost.policy.facts import SMTP_SERVICES, CommandFacts, Stage
+from gatepost.policy.findings import ListScope, Unavailable
 from gatepost.policy.verdict import Verdict
 
 NAME = "expn.scope"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import DomainDns, RcptFacts, Stage
+from gatepost.policy.facts import RcptFacts, Stage
+from gatepost.policy.findings import DomainDns
 from gatepost.policy.verdict import Verdict
 
 NAME = "recipient.domain"

@@ -8,7 +8,8 @@ from typing import Literal
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import Duration
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SMTP_SERVICES, AddressAnswer, RcptFacts, Stage
+from gatepost.policy.facts import SMTP_SERVICES, RcptFacts, Stage
+from gatepost.policy.findings import AddressAnswer
 from gatepost.policy.verdict import Verdict
 
 NAME = "recipient.exists"

@@ -9,7 +9,8 @@ import msgspec
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import AddressText, DurationOrNone, Quota, show_quota
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SMTP_SERVICES, HarvestLevel, RcptFacts, Stage
+from gatepost.policy.facts import SMTP_SERVICES, RcptFacts, Stage
+from gatepost.policy.findings import HarvestLevel
 from gatepost.policy.verdict import Verdict
 
 NAME = "recipient.harvest"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import Quota
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import MessageFacts, RcptFacts, Stage, Unavailable
+from gatepost.policy.facts import MessageFacts, RcptFacts, Stage
+from gatepost.policy.findings import Unavailable
 from gatepost.policy.limits import Allowance, Charged, Cost, Limit, Shortage, in_words, limits_of, reason, shortage
 from gatepost.policy.verdict import Verdict
 

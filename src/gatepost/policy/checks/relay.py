@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SMTP_SERVICES, RcptFacts, Stage, Unavailable
+from gatepost.policy.facts import SMTP_SERVICES, RcptFacts, Stage
+from gatepost.policy.findings import Unavailable
 from gatepost.policy.verdict import Verdict
 
 NAME = "relay"

@@ -7,7 +7,8 @@ from typing import Final
 from gatepost.mail.reply import Reply
 from gatepost.mail.text import printable
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import SMTP_SERVICES, MessageFacts, RcptFacts, SealNeed, SealPlan, Stage, Unavailable
+from gatepost.policy.facts import SMTP_SERVICES, MessageFacts, RcptFacts, Stage
+from gatepost.policy.findings import SealNeed, SealPlan, Unavailable
 from gatepost.policy.verdict import Verdict
 
 NAME = "seal.required"

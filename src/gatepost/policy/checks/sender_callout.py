@@ -7,7 +7,8 @@ from typing import Final, Literal
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import DomainText, Duration, Quota
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import AddressAnswer, MailFacts, RcptFacts, Stage
+from gatepost.policy.facts import MailFacts, RcptFacts, Stage
+from gatepost.policy.findings import AddressAnswer
 from gatepost.policy.verdict import Verdict
 
 NAME = "sender.callout"

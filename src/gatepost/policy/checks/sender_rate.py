@@ -15,7 +15,8 @@ from gatepost.mail.network import prefix_of
 from gatepost.mail.reply import Reply
 from gatepost.mail.units import AddressText, Quota
 from gatepost.policy.check import Check, CheckSettings, Step
-from gatepost.policy.facts import MailFacts, MessageFacts, RcptFacts, SessionFacts, Stage, Unavailable
+from gatepost.policy.facts import MailFacts, MessageFacts, RcptFacts, SessionFacts, Stage
+from gatepost.policy.findings import Unavailable
 from gatepost.policy.limits import (
     Allowance,
     Charged,
