@@ -5,25 +5,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly LIST=tests/debian-packages.txt POLICY=/usr/sbin/policy-rc.d
 
-give_up() { # WHY: the tests that need what is missing are skipped, which CI does not allow
-    echo "test: these Debian packages are missing: ${missing[*]}" >&2
-    echo "      $1" >&2
-    for package in "${missing[@]}"; do
-        echo "      without $package, skipped: $(sed -n "s/^$package  *# *//p" "$LIST")" >&2
-    done
-    [ "${CI:-}" != true ] || exit 1
-    exit 0
-}
-
-is_installed() { dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+# shellcheck source=scripts/debian.sh
+. scripts/debian.sh
 
 missing=()
 for package in $(sed 's/#.*//' "$LIST"); do
     is_installed "$package" || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
-command -v apt-get >/dev/null || give_up "This is not Debian or Ubuntu: install these programs yourself."
-[ "$(id -u)" = 0 ] || give_up "Run: sudo apt-get install --no-install-recommends ${missing[*]}"
+command -v apt-get >/dev/null || give_up "are missing" "This is not Debian or Ubuntu: install these programs yourself."
+[ "$(id -u)" = 0 ] || give_up "are missing" "Run: sudo apt-get install --no-install-recommends ${missing[*]}"
 
 echo "test: installing Debian packages: ${missing[*]}"
 # Package scripts ask policy-rc.d before they start a daemon; 101 means no. One that is there already is left alone.
@@ -40,7 +31,7 @@ fi
 # --no-remove: a machine's own mail server (exim4, say) is never thrown out for a test.
 if ! { apt-get update -qq && apt-get install -qq --yes --no-remove --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
-    give_up "apt-get failed, as shown above."
+    give_up "are missing" "apt-get failed, as shown above."
 fi
 rm -f "$log"
 

@@ -8,24 +8,15 @@ readonly LIST=tests/debian-unpacked.txt
 programs=$PWD/.venv/.programs
 readonly programs
 
-give_up() { # WHY: the tests that need what is missing are skipped, which CI does not allow
-    echo "test: these Debian packages could not be unpacked: ${missing[*]}" >&2
-    echo "      $1" >&2
-    for package in "${missing[@]}"; do
-        echo "      without $package, skipped: $(sed -n "s/^$package  *# *//p" "$LIST")" >&2
-    done
-    [ "${CI:-}" != true ] || exit 1
-    exit 0
-}
-
-is_installed() { dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+# shellcheck source=scripts/debian.sh
+. scripts/debian.sh
 
 missing=()
 for package in $(sed 's/#.*//' "$LIST"); do
     [ -e "$programs/.unpacked/$package" ] || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
-command -v apt-get >/dev/null || give_up "This is not Debian or Ubuntu: these tests need its packages."
+command -v apt-get >/dev/null || give_up "could not be unpacked" "This is not Debian or Ubuntu: these tests need its packages."
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -33,7 +24,7 @@ chmod 755 "$folder" # apt fetches as a user of its own
 if ! (cd "$folder" && { apt-get download -qq "${missing[@]}" || { [ "$(id -u)" = 0 ] && apt-get update -qq &&
     apt-get download -qq "${missing[@]}"; }; }) >"$folder/log" 2>&1; then
     tail -n 5 "$folder/log" >&2
-    give_up "apt-get download failed, as shown above; with old package lists, run: sudo apt-get update"
+    give_up "could not be unpacked" "apt-get download failed, as shown above; with old package lists, run: sudo apt-get update"
 fi
 
 libraries=()
@@ -43,9 +34,9 @@ for package in "${missing[@]}"; do
     done
 done
 if [ ${#libraries[@]} -gt 0 ]; then
-    [ "$(id -u)" = 0 ] || give_up "Run: sudo apt-get install --no-install-recommends ${libraries[*]}"
+    [ "$(id -u)" = 0 ] || give_up "could not be unpacked" "Run: sudo apt-get install --no-install-recommends ${libraries[*]}"
     apt-get install -qq --yes --no-remove --no-install-recommends "${libraries[@]}" >"$folder/log" 2>&1 ||
-        { tail -n 5 "$folder/log" >&2; give_up "apt-get install ${libraries[*]} failed, as shown above."; }
+        { tail -n 5 "$folder/log" >&2; give_up "could not be unpacked" "apt-get install ${libraries[*]} failed, as shown above."; }
 fi
 
 echo "test: unpacking Debian packages: ${missing[*]}"
