@@ -8,7 +8,7 @@ from socket import AF_INET6, inet_pton
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatepost.mail.network import NetworkSet, NetworkSetBuilder, is_loopback, is_special, parse_ip, prefix_of
@@ -40,7 +40,29 @@ networks6 = st.builds(
 @given(st.lists(networks6, max_size=20), numbers6)
 def test_membership_of_ipv6_addresses_is_that_of_any_of_the_networks(members: list[IPv6Network], number: int) -> None:
     address = IPv6Address(number)
-    assert (str(address) in NetworkSet(members)) == any(address in network for network in members)
+    is_in = any(address in network for network in members)
+    assert (str(address) in NetworkSet(members)) == is_in
+    with patch("gatepost.mail.network.INDEXED_FROM", 0):  # as in large sets
+        assert (str(address) in NetworkSet(members)) == is_in
+
+
+spread6 = st.builds(
+    lambda number, length: IPv6Network((number, length), strict=False),
+    st.integers(0, 2**128 - 1),
+    st.integers(3, 128),
+).filter(lambda network: network.network_address.ipv4_mapped is None)
+
+
+@settings(max_examples=30)  # each makes an index
+@given(st.lists(spread6, max_size=20), st.integers(1 << 64, 2**128 - 1))
+def test_the_index_of_a_large_set_finds_ranges_that_begin_in_another_part(
+    members: list[IPv6Network], number: int
+) -> None:
+    with patch("gatepost.mail.network.INDEXED_FROM", 0):
+        held = NetworkSet(members)
+    for address in (IPv6Address(number), *(network.broadcast_address for network in members)):
+        if int(address) >> 64:  # below it is IPv4 in IPv6 form
+            assert (str(address) in held) == any(address in network for network in members)
 
 
 def test_hosts_of_many_ipv6_networks_are_told_apart() -> None:
