@@ -46,6 +46,8 @@ GATEPOST: Final = Path(sys.executable).parent / "gatepost"
 SERVICES: Final = ("mx", "submission", "submissions", "pop3", "pop3s")
 # Clients that leave this machine get ports above these; a port from here stays free between our look and the bind.
 _PORTS: Final = range(20_000, 32_000)
+_CHANCE: Final = random.SystemRandom()  # the common one begins anew with each test, in every process alike
+_given: set[int] = set()
 
 
 class ServerFailed(AssertionError):
@@ -53,14 +55,17 @@ class ServerFailed(AssertionError):
 
 
 def free_port(host: str = HOST) -> int:
-    """A TCP port that nobody listens on."""
+    """A TCP port that nobody listens on, and that was not given out before: who asked for that may bind it later."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in random.sample(_PORTS, 50):
+    for port in _CHANCE.sample(_PORTS, 50):
+        if port in _given:
+            continue
         with socket.socket(family) as sock:
             try:
                 sock.bind((host, port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise OSError("no free port")
 
