@@ -43,11 +43,12 @@ class Reader:
     def _read(self) -> None:
         if self._next_code() != 220:
             raise Desynchronised("the server does not greet")
+        is_response = False  # behind a 334 a line is a part of the AUTH exchange, whatever it looks like (RFC 4954 §4)
         while (line := self._line()) is not None:
             if line[:1] == b"\x16" or any(octet in line for octet in b"\r\n\0"):
                 self._must_end("a line that is none in SMTP")
                 return
-            if (chunk := _BDAT.fullmatch(line)) is not None:
+            if not is_response and (chunk := _BDAT.fullmatch(line)) is not None:
                 if not self._chunk(int(chunk[1]), is_last=bool(chunk[2])):
                     return
                 continue
@@ -55,8 +56,9 @@ class Reader:
             if code is None or code in (221, 421):
                 self._must_end("221 or 421")
                 return
-            if line[:4].upper() in _FORGETS and code < 400:
+            if not is_response and line[:4].upper() in _FORGETS and code < 400:
                 self._chunks = None
+            is_response = code == 334
             if code == 354 and not self._data():
                 return
         self._must_end("the last whole line")
