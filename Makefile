@@ -16,6 +16,8 @@ PROFILE_ARGS ?=
 FUZZ_MINUTES ?= 10
 TARGET ?=
 ROUNDS ?= 5000
+SERVERS ?= $(TEST_WORKERS)
+SEED ?= 1
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf 'make %-8s %s\n' "$$name" "$$what"; done
@@ -31,8 +33,8 @@ test: .venv/.test ## everything the tests need, then all tests (PYTEST_ARGS="-k 
 	@scripts/unpacked-packages.sh
 	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --no-loadscope-reorder $(PYTEST_ARGS)
 
-crash: .venv/.test ## kills a server under load at every named point of its writes, 5000 times (ROUNDS=200 for fewer)
-	@ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -q --capture=no tests/crash/test_every_point.py
+crash: .venv/.test ## kills servers under load at every named point of their writes, 5000 times (ROUNDS=200 SEED=7 for others)
+	@ROUNDS=$(ROUNDS) SERVERS=$(SERVERS) SEED=$(SEED) $(BIN)/python -m pytest -q --capture=no tests/crash/test_every_point.py
 
 bench: .venv/.test ## side by side with other mail servers, in one run (BENCH_ARGS="--quick --only accept-4k-s50")
 	@$(BIN)/python -m bench $(BENCH_ARGS)
