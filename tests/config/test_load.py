@@ -84,6 +84,7 @@ recipients = 200
 connections = { total = 100, per_address = 5 }
 spool = "30GB"
 free_disk = "1GiB"
+content_memory = "128MiB"
 [limits.account]
 recipients = ["50/1h", "200/1d"]
 
@@ -188,6 +189,7 @@ def test_every_setting_reaches_the_part_that_it_is_for(tmp_path: Path, monkeypat
     assert (config.dns.resolvers, config.dns.validating, config.dns.timeout) == (("127.0.0.1:5353",), True, 2.0)
     assert config.spool.size_limit_octets == 10 * 10**9  # the third of a worker
     assert config.spool.free_limit_octets == 2**30
+    assert config.spool.memory_octets == 128 * 2**20  # of each worker
     assert config.audit.keep == 30 * 86400
     assert config.intake.received_address
     assert config.metrics_token == "0123456789abcdef"

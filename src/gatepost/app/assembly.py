@@ -43,6 +43,7 @@ from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
 from gatepost.gate.sealing import Sealer
 from gatepost.intake.autocrypt import Autocrypt
+from gatepost.intake.content import HeldHeaders
 from gatepost.intake.parts import IntakeParts
 from gatepost.mail.address import Path
 from gatepost.net.clock import SystemClock, SystemIds
@@ -229,6 +230,7 @@ class Assembly:
             notify=self.delivery.notify,
             report=self.troubles.message_not_kept,
             recipient_limits={service: count.of(service) for service in SERVICES},
+            headers=HeldHeaders(self.config.spool.memory_octets),
             autocrypt=self.autocrypt,
             passage=assemble_passage(
                 self.sending,

@@ -186,4 +186,5 @@ def _token(secret: Secret | None) -> str:
 def _spool(limits: Limits, spool: Spool, workers: int) -> SpoolSettings:
     """Each worker has a spool of its own; what the file grants is for all of them together."""
     share = max(1, limits.spool // workers) if limits.spool is not None else None
-    return SpoolSettings(key=_token(spool.key), **_set(size_limit_octets=share, free_limit_octets=limits.free_disk))
+    room = _set(size_limit_octets=share, free_limit_octets=limits.free_disk, memory_octets=limits.content_memory)
+    return SpoolSettings(key=_token(spool.key), **room)

@@ -30,7 +30,7 @@ from gatepost.config.hosts import (
 from gatepost.config.listen import SERVICES, UNBUILT_SERVICES, Address, read_address
 from gatepost.config.locate import DATA
 from gatepost.config.table import Table
-from gatepost.config.texts import Count, DurationText, SizeText, Switch, choice, counted
+from gatepost.config.texts import Count, DurationText, SizeText, Switch, choice, counted, sized
 from gatepost.delivery.settings import HopUrl
 from gatepost.mail.address import Path as MailPath
 from gatepost.policy.limits import Allowance
@@ -139,6 +139,9 @@ class Limits(Table):
     account: AccountAllowance = AccountAllowance()
     spool: SizeText | None = None
     free_disk: SizeText | None = None
+    content_memory: Annotated[
+        int | None, PlainValidator(sized("1MiB", "no header section would fit in while others arrive"))
+    ] = None
 
 
 class DeliveryConnections(Table):

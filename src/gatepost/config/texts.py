@@ -87,6 +87,18 @@ def read_size(value: object) -> int:
     return octets
 
 
+def sized(least: str, why: str) -> Callable[[object], int]:
+    """A reader of sizes from `least` on. why: said when one is too small."""
+
+    def read(value: object) -> int:
+        octets = read_size(value)
+        if octets < parse_size(least):
+            raise Wrong(f"{show(value)} is too small", f'write at least "{least}"; {why}')
+        return octets
+
+    return read
+
+
 def read_rate(value: object) -> Quota:
     allowed = 'write a whole number, a slash and a duration, as in "100/1h"'
     quota = parsed(value, parse_quota, "a rate", allowed)

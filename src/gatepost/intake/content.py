@@ -7,9 +7,9 @@ from typing import Final
 from gatepost.mail.header import SINGLETONS, HeaderSection, section_end, walk
 from gatepost.policy.findings import HeaderFacts
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
+from gatepost.spool.settings import SpoolSettings
 
 MAX_HEADER_OCTETS: Final = 256 * 1024  # kept in memory until it ends; `content.lines` refuses far smaller ones
-MAX_HELD_OCTETS: Final = 64 * 2**20  # of header sections that arrive, all together, in one worker
 
 
 class HeldHeaders:
@@ -17,7 +17,7 @@ class HeldHeaders:
 
     __slots__ = ("limit", "octets")
 
-    def __init__(self, limit: int = MAX_HELD_OCTETS) -> None:
+    def __init__(self, limit: int = SpoolSettings().memory_octets) -> None:
         self.limit = limit
         self.octets = 0
 
