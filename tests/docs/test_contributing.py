@@ -21,11 +21,11 @@ def test_the_example_check_refuses_what_it_says_and_lets_the_rest_pass() -> None
     module: dict[str, Any] = {"__name__": "sender_blocked"}
     exec(compile(source, "CONTRIBUTING.md", "exec", dont_inherit=True), module)
     policy = Policy((*CHECKS, module["CHECK"]), {"sender.blocked": module["Settings"](domains=("bad.example",))})
-    refused = policy.decide(Stage.MAIL, f.mail("x@BAD.example".lower()))
+    refused, _ = policy.decide(Stage.MAIL, f.mail("x@BAD.example".lower()))
     assert isinstance(refused, Decision)
     assert refused.verdict is not None
     assert refused.verdict.name == "sender.blocked"
     for sender in ("x@good.example", ""):
-        passed = policy.decide(Stage.MAIL, f.mail(sender))
+        passed, _ = policy.decide(Stage.MAIL, f.mail(sender))
         assert isinstance(passed, Decision)
         assert passed.verdict is None

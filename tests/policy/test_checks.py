@@ -71,7 +71,7 @@ OURS = Verdict("helo.name", Reply(550, "5.7.1", "That name is ours"), "called as
 
 
 def decide(stage: Stage, facts: Facts, settings: dict[str, CheckSettings] | None = None) -> Decision:
-    decision = Policy(CHECKS, settings).decide(stage, facts)
+    decision, _ = Policy(CHECKS, settings).decide(stage, facts)
     assert isinstance(decision, Decision), f"{decision} is still needed"
     return decision
 
@@ -215,8 +215,20 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("sender.login", Stage.MAIL, f.mail(allowed=False), ""),
     ("sender.login", Stage.MAIL, f.mail(allowed=Unavailable("x"), **LOGIN), "defer 451 4.3.0"),  # type: ignore[arg-type]
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True), "reject 550 5.7.1"),
-    ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, spf="softfail"), "reject 550 5.7.1"),
-    ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, spf="pass"), ""),
+    ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, spf=f.spf("softfail")), "reject 550 5.7.1"),
+    ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, spf=f.spf("pass")), ""),
+    ("sender.spf", Stage.MAIL, f.mail(), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("pass")), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("none")), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("neutral")), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail")), "reject 550 5.7.23"),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail"), login="ada@example.org"), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail"), service="submission", tls_version="TLSv1.3"), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail", has_dmarc=True)), ""),
+    ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True)), "reject 550 5.7.23"),
+    ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True), spf_excuse="example.net"), ""),
+    ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("softfail", has_dmarc=True)), ""),
+    ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("pass")), ""),
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, trusted=True, client_ip="127.0.0.1"), ""),
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, network_may_relay=True), ""),
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, service="mx", grant="ada@example.org"), ""),

@@ -8,12 +8,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from tests.policy import facts as f
 
 from gatepost.mail.reply import Reply
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.engine import Policy
-from gatepost.policy.facts import SERVICES, CommandFacts, RcptFacts, Stage
+from gatepost.policy.facts import SERVICES, CommandFacts, Facts, RcptFacts, Stage
+from gatepost.policy.findings import Unavailable
 from gatepost.policy.registry import CHECKS
 from gatepost.policy.verdict import Decision, Needs, Verdict
 
@@ -38,7 +40,7 @@ def counted(name: str, ran: list[str], *, refuses: bool = True, needs: tuple[str
 
 
 def run(*checks: Check, settings: dict[str, CheckSettings] | None = None, **peer: Any) -> Decision | Needs:
-    return Policy(checks, settings).decide(Stage.COMMAND, f.command("NOOP", **peer))
+    return Policy(checks, settings).decide(Stage.COMMAND, f.command("NOOP", **peer))[0]
 
 
 def test_the_first_enforced_refusal_ends_the_stage_and_shadows_do_not() -> None:
@@ -63,7 +65,7 @@ def test_a_check_that_is_off_does_not_run_and_is_not_recorded() -> None:
 def test_when_all_pass_the_decision_is_the_same_object_each_time() -> None:
     policy = Policy([check("a", refuses=False)])
     facts = f.command("NOOP")
-    assert policy.decide(Stage.COMMAND, facts) is policy.decide(Stage.COMMAND, facts)
+    assert policy.decide(Stage.COMMAND, facts)[0] is policy.decide(Stage.COMMAND, facts)[0]
 
 
 def test_a_refusal_that_waits_is_handed_on_and_the_stage_goes_on() -> None:
@@ -76,7 +78,7 @@ def test_a_refusal_that_waits_is_handed_on_and_the_stage_goes_on() -> None:
 def test_facts_are_asked_for_only_when_the_check_before_has_passed() -> None:
     policy = Policy(CHECKS)
     unresolved = RcptFacts(session=f.session(), reverse_path=f.path("a@b.example"), forward_path=f.path("x@y.example"))
-    needs = policy.decide(Stage.RCPT, unresolved)
+    needs, _ = policy.decide(Stage.RCPT, unresolved)
     assert isinstance(needs, Needs)
     assert needs.names == ("resolution",)
     assert isinstance(run(check("a"), check("b", needs=("nothing_that_exists",))), Decision)
@@ -94,16 +96,37 @@ def test_no_check_runs_twice_while_facts_are_gathered_and_the_decision_is_that_o
     policy = Policy(checks, {"shadow": CheckSettings(mode="shadow")})
     facts = CommandFacts(session=f.session(), verb="NOOP")
     asked: list[tuple[str, ...]] = []
-    outcome = policy.decide(Stage.COMMAND, facts)
+    outcome, _ = policy.decide(Stage.COMMAND, facts)
     while isinstance(outcome, Needs):
         asked.append(outcome.names)
         facts = msgspec.structs.replace(facts, **dict.fromkeys(outcome.names))
-        outcome = policy.decide(Stage.COMMAND, facts, outcome)
+        outcome, _ = policy.decide(Stage.COMMAND, facts, outcome)
     assert asked == [("levels",), ("scope",)]
     assert ran == ["slow", "late", "asks", "shadow", "asks.more"]
-    assert outcome == policy.decide(Stage.COMMAND, facts)
+    assert outcome == policy.decide(Stage.COMMAND, facts)[0]
     assert [each.check for each in outcome.evaluated] == ran[:5]
     assert outcome.wait == 2.0
+
+
+def test_facts_that_are_at_hand_are_taken_in_passing_each_once_and_the_others_are_asked_for() -> None:
+    checks = (check("a", refuses=False, needs=("levels",)), check("b", refuses=False, needs=("levels", "scope")))
+    policy = Policy(checks)
+    at_hand = Unavailable("not now")
+    asked: list[str] = []
+
+    def gather(name: str, so_far: Facts) -> Any:
+        asked.append(name)
+        return at_hand if name == "levels" else UNSET
+
+    needs, so_far = policy.decide(Stage.COMMAND, CommandFacts(session=f.session(), verb="NOOP"), gather=gather)
+    assert isinstance(needs, Needs)
+    assert needs.names == ("scope",)
+    assert isinstance(so_far, CommandFacts)
+    assert so_far.levels is at_hand
+    decision, _ = policy.decide(Stage.COMMAND, msgspec.structs.replace(so_far, scope=None), needs, gather)
+    assert isinstance(decision, Decision)
+    assert [each.check for each in decision.evaluated] == ["a", "b"]
+    assert asked == ["levels", "scope"]
 
 
 def test_a_check_for_strangers_lets_users_alone_whatever_its_mode() -> None:
@@ -158,7 +181,7 @@ def test_no_configuration_relays_for_a_stranger(
         "someone@far.example", resolution, accepted=accepted, service=service, trusted=trusted,
         is_loopback=is_loopback, helo=helo,
     )  # fmt: skip
-    decision = policy.decide(Stage.RCPT, facts)
+    decision, _ = policy.decide(Stage.RCPT, facts)
     assert isinstance(decision, Decision)
     if resolution == "foreign":
         assert decision.verdict is not None

@@ -83,7 +83,7 @@ def offered_mechanisms(session: GateSession) -> tuple[str, ...]:
     if session.facts.login:
         return ()
     facts = AuthFacts(session=session.facts, mechanism="", attempts=NOTHING_COUNTED)
-    decision = session.parts.policy.decide(Stage.AUTH, facts)
+    decision, _ = session.parts.policy.decide(Stage.AUTH, facts)
     assert not isinstance(decision, Needs)  # all that AUTH checks read is given
     return () if decision.verdict is not None else mechanisms_for(_end_point(session), session.facts.certificate)
 

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from gatepost.accounts.certificates import account_named
 from gatepost.accounts.model import Account, Resolution
@@ -19,6 +20,7 @@ from gatepost.gate.gather import GATHERERS
 from gatepost.gate.gather_attempts import Counted
 from gatepost.gate.gather_client import Arrival, first_facts
 from gatepost.gate.gather_harvest import left_to_count
+from gatepost.gate.gather_spf import Kept
 from gatepost.gate.granted import Granted, look
 from gatepost.gate.later import had, is_later, then
 from gatepost.gate.parts import BanLayer, GateParts
@@ -54,6 +56,7 @@ class GateSession:
     content: of the message that is being decided, None before all of it has come.
     own_keys: by recipient of this transaction, the account and its key where that wants its mail encrypted.
     seal_choices: by recipient, the keys that the message is to be encrypted to.
+    spf: the last result, and what it is about.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
     expel: ends the session with a reply, as soon as what is under way is answered; None while there is no connection.
     """
@@ -79,6 +82,7 @@ class GateSession:
         "peer",
         "resolved",
         "seal_choices",
+        "spf",
         "tls",
     )
 
@@ -99,6 +103,7 @@ class GateSession:
         self.own_keys: dict[str, tuple[str, bytes]] = {}
         self.seal_choices: dict[str, Choice] = {}
         self.resolved: tuple[Path, Resolution] | None = None
+        self.spf: Kept | None = None
         self._counted: tuple[str, ...] = ()
         self._is_named_by_proxy = False
         self._is_summed = False
@@ -221,32 +226,26 @@ class GateSession:
 
         reached: how far the engine came before the facts were there that it asked for.
         """
-        policy = self.parts.policy
-        while True:
-            outcome = policy.decide(stage, facts, reached)
-            if not isinstance(outcome, Needs):
-                if outcome.verdict is not None and outcome.verdict.ban and not self.only_asks:
-                    self._ban(outcome.verdict)
-                return outcome, facts
-            reached = outcome
-            gathered: dict[str, Any] = {}
-            waiting: dict[str, Awaitable[Any]] | None = None
-            for name in outcome.names:
-                value = GATHERERS[name](self, facts)
-                if is_later(value):
-                    waiting = {} if waiting is None else waiting
-                    waiting[name] = value
-                else:
-                    gathered[name] = value
-            if waiting is not None:
-                return self._decide_later(stage, facts, gathered, waiting, reached)
-            facts = msgspec.structs.replace(facts, **gathered)
+        waiting: dict[str, Awaitable[Any]] = {}
+
+        def gather(name: str, so_far: Facts) -> Any:
+            value = GATHERERS[name](self, so_far)
+            if not is_later(value):
+                return value
+            waiting[name] = value
+            return UNSET
+
+        outcome, facts = self.parts.policy.decide(stage, facts, reached, gather)
+        if isinstance(outcome, Needs):
+            return self._decide_later(stage, facts, waiting, outcome)
+        if outcome.verdict is not None and outcome.verdict.ban and not self.only_asks:
+            self._ban(outcome.verdict)
+        return outcome, facts
 
     async def _decide_later(
-        self, stage: Stage, facts: Facts, gathered: dict[str, Any], waiting: dict[str, Awaitable[Any]], reached: Needs
+        self, stage: Stage, facts: Facts, waiting: dict[str, Awaitable[Any]], reached: Needs
     ) -> Decided:
-        for name, value in waiting.items():
-            gathered[name] = await value
+        gathered = {name: await value for name, value in waiting.items()}
         decided = self.decide(stage, msgspec.structs.replace(facts, **gathered), reached)
         return decided if isinstance(decided, tuple) else await decided
 

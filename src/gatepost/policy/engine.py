@@ -1,7 +1,8 @@
 """Runs the checks of a stage over its facts: gather, then decide.
 
-`Policy.decide` is a plain function. It returns the decision, or the names of the facts that it still needs; the
-caller gathers them and asks again. Checks are pure, so none that has run is run again.
+`Policy.decide` is a plain function. A fact that a check needs it takes from the caller's `gather`, where that has it at
+hand; it returns the decision, or the names of the facts that must be waited for. The caller does, and asks again:
+checks are pure, so none that has run is run again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class _Planned(msgspec.Struct, frozen=True):
     passed: Evaluated
 
 
+Gather = Callable[[str, Any], Any]
+"""(name of a fact, facts so far) to that fact, or UNSET: it must be waited for."""
 _Flat = tuple[Callable[[Any, Any], Verdict | None], CheckSettings, tuple[str, ...], bool, _Planned]
 """What the loop reads of a step: decide, settings, needs, strangers_only; and all of it."""
 
@@ -67,11 +70,14 @@ class Policy:
                 return check.mode_for(service, self.settings_of(check))
         raise KeyError(name)
 
-    def decide(self, stage: Stage, facts: Facts, reached: Needs | None = None) -> Decision | Needs:
-        """What becomes of it, or the facts that are still needed.
+    def decide(
+        self, stage: Stage, facts: Facts, reached: Needs | None = None, gather: Gather | None = None
+    ) -> tuple[Decision | Needs, Facts]:
+        """What becomes of it, or the facts that are still needed; and the facts with what was gathered.
 
         reached: what was answered for the same facts before those that it asked for were there. It goes on from there,
-        as a check that has run would say the same again.
+        as a check that has run would say the same again. gather: asked for the facts that are not there, each once;
+        None where nobody has more.
 
         Checks run in their order; the first enforced refusal ends the stage, shadow verdicts never do. Refusals
         that wait for a later stage are collected; of the checks that slow the peer down, the slowest counts. What
@@ -93,10 +99,11 @@ class Policy:
             if strangers_only and is_authorised:
                 evaluated = _passed(plan, at) if evaluated is None else evaluated
                 continue
-            for name in needs:
-                if getattr(facts, name) is UNSET:
-                    names = tuple([each for each in needs if getattr(facts, each) is UNSET])
-                    return Needs(names, at, None if evaluated is None else tuple(evaluated), tuple(later), wait)
+            if needs:
+                facts, missing = _with(facts, needs, gather)
+                if missing:
+                    so_far = None if evaluated is None else tuple(evaluated)
+                    return Needs(missing, at, so_far, tuple(later), wait), facts
             verdict = decide(facts, settings)
             if verdict is None:
                 if evaluated is not None:
@@ -110,12 +117,12 @@ class Policy:
             if verdict.action == "slow":
                 continue
             if not verdict.later and not verdict.freezes:
-                return Decision(verdict, tuple(evaluated), tuple(later), wait)
+                return Decision(verdict, tuple(evaluated), tuple(later), wait), facts
             later.append(verdict)
         if evaluated is None:
-            return plan.all_passed
+            return plan.all_passed, facts
         frozen = freezing(later) if stage is Stage.MESSAGE else None
-        return Decision(frozen, tuple(evaluated), tuple(later), wait)
+        return Decision(frozen, tuple(evaluated), tuple(later), wait), facts
 
     def _plan(self, stage: Stage, service: Service) -> _Plan:
         steps: list[_Planned] = []
@@ -139,6 +146,19 @@ def _planned(check: Check, step: Step, mode: Mode, settings: CheckSettings) -> _
     mode = "shadow" if step.only_noted else mode
     passed = Evaluated(check.name, mode, "pass")
     return _Planned(step.decide, settings, step.needs, step.reads, mode, check.strangers_only, passed)
+
+
+def _with(facts: Facts, needs: tuple[str, ...], gather: Gather | None) -> tuple[Facts, tuple[str, ...]]:
+    """The facts with those of `needs` that can be had at once, and the names of the others."""
+    missing: tuple[str, ...] = ()
+    for name in needs:
+        if getattr(facts, name) is UNSET:
+            value = UNSET if gather is None else gather(name, facts)
+            if value is UNSET:
+                missing += (name,)
+            else:
+                facts = msgspec.structs.replace(facts, **{name: value})
+    return facts, missing
 
 
 def _passed(plan: _Plan, count: int) -> list[Evaluated]:
