@@ -27,8 +27,8 @@ class Ending(msgspec.Struct, frozen=True):
     report: RecipientReport | None = None
 
 
-def end(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule) -> Ending:
-    """What `outcome` leads to at `now`.
+def end(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule, skipped: float = 0.0) -> Ending:
+    """What `outcome` leads to at `now`. skipped: seconds of the entry's age that did not pass, since the clock was set.
 
     A deferral that comes at the end of the lifetime gives the message up, with `outcome.expired` or 4.4.7 as its
     status. One that comes after `schedule.delay_notice` is told to the sender once.
@@ -43,11 +43,11 @@ def end(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule) -> En
             status = _status(outcome, "5")
             return Ending(_settlement(entry, outcome, State.BOUNCED), _report(entry, outcome, "failed", status))
         case "deferred":
-            return _deferred(entry, outcome, now, schedule)
-        case "postponed" if now < datetime.fromtimestamp(entry.received_at, UTC) + schedule.lifetime:
+            return _deferred(entry, outcome, now, schedule, skipped)
+        case "postponed" if now < _queued_at(entry, skipped) + schedule.lifetime:
             return Ending(_settlement(entry, outcome, State.DUE, outcome.not_before))
         case "postponed":
-            return _deferred(entry, outcome, now, schedule)
+            return _deferred(entry, outcome, now, schedule, skipped)
 
 
 def without_notice(ending: Ending, due: float) -> Ending:
@@ -70,8 +70,13 @@ def without_entries(ending: Ending, outcome: Outcome, due: float) -> Ending:
     return without_notice(ending, due)
 
 
-def _deferred(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule) -> Ending:
-    queued_at = datetime.fromtimestamp(entry.received_at, UTC)
+def _queued_at(entry: Entry, skipped: float) -> datetime:
+    """By the clock as it is set now."""
+    return datetime.fromtimestamp(entry.received_at + skipped, UTC)
+
+
+def _deferred(entry: Entry, outcome: Outcome, now: datetime, schedule: Schedule, skipped: float) -> Ending:
+    queued_at = _queued_at(entry, skipped)
     again = next_attempt(now, queued_at, outcome.recipient.attempts + 1, schedule)
     if again is None:
         status = outcome.expired or EXPIRED

@@ -15,6 +15,7 @@ import structlog
 
 from gatepost.accounts.port import AccountsError
 from gatepost.audit.event import BatchRecorder, Event, RecordError
+from gatepost.delivery.clock_steps import ClockSteps
 from gatepost.delivery.ending import Ending, end, without_entries, without_notice
 from gatepost.delivery.notices import Notices
 from gatepost.delivery.outcome import Attempt, Ended
@@ -66,6 +67,7 @@ class Settler:
         self._recorder = recorder
         self._clock = clock
         self._schedule = schedule
+        self._steps = ClockSteps(clock)
         self._waiting: list[Ended] = []
         self._wake = asyncio.Event()
         self._is_finishing = False
@@ -134,7 +136,8 @@ class Settler:
         now = self._clock.now()
         later = now.timestamp() + LATER_SECONDS
         try:
-            endings = [end(entry, outcome, now, self._schedule) for outcome in attempt.outcomes]
+            skipped = self._steps.skipped(entry.received_at)
+            endings = [end(entry, outcome, now, self._schedule, skipped) for outcome in attempt.outcomes]
             notices = await self._notice(entry, endings)
             if notices is None:
                 endings = [without_notice(ending, later) for ending in endings]
