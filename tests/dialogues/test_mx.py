@@ -84,7 +84,7 @@ async def test_a_pipelined_group_is_answered_in_one_write() -> None:
     client = desk.connect()
     await client.read()
     client.session.data_received(
-        b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<ada@example.org>\r\nRCPT TO:<x@far.example>\r\nDATA\r\n"
+        b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<ada@example.org>\r\nRCPT TO:<x@far.example>\r\nDATA\r\n"
     )
     assert len(client.wire.written) == 1
     codes = [line[:4] for line in await client.read() if line[3] == " "]

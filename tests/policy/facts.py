@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gatepost.mail.address import NULL_PATH, Path, parse_mailbox
+from gatepost.mail.spf import SpfResult
 from gatepost.mail.units import parse_octet_quota, parse_quota
 from gatepost.policy.facts import (
     AuthFacts,
@@ -41,6 +42,10 @@ NOT_COUNTED = HarvestLevel(0, 0, counts=False)
 NO_WAIT = ArrivalWaits(0, 0)
 HAS_MX = DomainDns("example.net", "mx")
 NOT_ASKED = AddressAnswer("not asked", "there is nobody to ask")
+
+
+def spf(result: Any, **changes: Any) -> SpfResult:
+    return SpfResult(result, "example.net", reason="-all is about 192.0.2.7", **changes)
 
 
 def path(text: str) -> Path:
@@ -128,7 +133,7 @@ def mail(
     size: int | None = None,
     smtputf8: bool = False,
     ours: bool = False,
-    spf: str = "",
+    spf: Any = None,
     allowances: Any = (),
     dns: Any = HAS_MX,
     callout: AddressAnswer = NOT_ASKED,

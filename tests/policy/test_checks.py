@@ -32,6 +32,7 @@ from gatepost.policy.checks import (
     sender_callout,
     sender_local,
     sender_rate,
+    sender_spf,
     tls_required,
 )
 from gatepost.policy.engine import Policy
@@ -58,6 +59,7 @@ SUBMISSION = {"service": "submission"}
 HOLD = AccountHold("ada@example.org", "sudden rise", 1_764_000_000.0)
 SPARE = f.level("recipients", 0, "500/1h", spare=499)
 FULL = f.level("messages", 60, "60/1h", subject="recipient")
+ALL_SPF = sender_spf.Settings(refuse=sender_spf.REFUSABLE)
 CALLED = sender_callout.Settings(mode="enforce")
 SEALED = content_sealed.Settings(mode="enforce")
 TO_PARTNER = content_sealed.Settings(mode="enforce", recipients=("*@partner.example",))
@@ -224,6 +226,9 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail")), "reject 550 5.7.23"),
     ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail"), login="ada@example.org"), ""),
     ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail"), service="submission", tls_version="TLSv1.3"), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("softfail")), "shadow reject"),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("permerror")), "shadow reject"),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("temperror")), "shadow defer"),
     ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail", has_dmarc=True)), ""),
     ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True)), "reject 550 5.7.23"),
     ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True), spf_excuse="example.net"), ""),
@@ -425,6 +430,16 @@ SETTINGS: list[tuple[str, CheckSettings, Stage, Facts, str]] = [
     ("sender.callout", sender_callout.Settings(mode="shadow"), Stage.RCPT, f.rcpt(callout=f.answer("no")), "shadow reject"),
     ("sender.callout", sender_callout.Settings(mode="enforce", unknown="defer"), Stage.RCPT, f.rcpt(callout=f.answer("unknown")), "defer 450 4.1.7"),
     ("sender.callout", sender_callout.Settings(mode="enforce", unknown="defer"), Stage.RCPT, f.rcpt(callout=f.answer("not asked")), ""),
+    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("softfail")), "reject 550 5.7.23"),
+    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("permerror")), "reject 550 5.7.24"),
+    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("temperror")), "defer 451 4.7.24"),
+    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("neutral")), ""),
+    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("softfail", has_dmarc=True)), ""),
+    ("sender.spf", ALL_SPF, Stage.MESSAGE, f.message(spf=f.spf("softfail", has_dmarc=True)), "reject 550 5.7.23"),
+    ("sender.spf", sender_spf.Settings(refuse=()), Stage.MAIL, f.mail(spf=f.spf("fail")), "shadow reject"),
+    ("sender.spf", sender_spf.Settings(refuse=()), Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True)), ""),
+    ("sender.spf", sender_spf.Settings(mode="shadow"), Stage.MAIL, f.mail(spf=f.spf("fail")), "shadow reject"),
+    ("sender.spf", sender_spf.Settings(mode="off"), Stage.MAIL, f.mail(spf=f.spf("fail")), ""),
     ("recipient.exists", recipient_exists.Settings(unknown="defer"), Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("unknown")), "defer 450 4.1.1"),
     ("recipient.exists", recipient_exists.Settings(unknown="defer"), Stage.RCPT, f.rcpt("x@inner.example", "relay", probe=f.answer("not asked")), ""),
     ("recipient.harvest", recipient_harvest.Settings(free=0), Stage.RCPT, f.rcpt("x@example.org", "unknown", harvest=f.harvest(1)), "slow"),
@@ -490,6 +505,14 @@ def test_a_refusal_at_the_connection_ends_it_and_says_what_to_do(facts: Facts, t
     assert told in verdict.reply.text
     assert kept in verdict.reason
     assert kept not in verdict.reply.text
+
+
+def test_what_a_domain_says_about_a_fail_is_told_only_where_the_settings_say_so() -> None:
+    facts = f.mail(spf=f.spf("fail", explanation="Ask the help desk"))
+    for explain in (False, True):
+        verdict = decide(Stage.MAIL, facts, {"sender.spf": sender_spf.Settings(explain=explain)}).verdict
+        assert verdict is not None
+        assert ("(example.net says: Ask the help desk)" in verdict.reply.text) is explain
 
 
 def test_access_can_be_refused_without_a_word() -> None:

@@ -21,6 +21,7 @@ from gatepost.gate import (
     gather_recipient,
     gather_sealed,
     gather_sealing,
+    gather_spf,
 )
 from gatepost.gate.callouts import callout
 from gatepost.gate.holds import account_hold
@@ -119,6 +120,8 @@ GATHERERS: Final[Mapping[str, Callable[[Any, Any], Gathered]]] = {
     "callout": callout,
     "sender_is_ours": gather_authors.sender_is_ours,
     "from_": gather_authors.from_,
+    "spf": gather_spf.spf,
+    "spf_excuse": gather_spf.excuse,
     "sealed": gather_sealed.sealed,
     "seal": gather_sealing.seal,
 }

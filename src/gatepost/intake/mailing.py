@@ -12,6 +12,7 @@ from msgspec import UNSET
 from gatepost.audit.event import RecordError
 from gatepost.gate.gather_authors import is_our_domain
 from gatepost.gate.gather_sealing import is_sealed_here
+from gatepost.gate.gather_spf import is_free_of_spf
 from gatepost.gate.granted import choose, note_use, release
 from gatepost.gate.later import then
 from gatepost.gate.penalty import answer_after
@@ -59,12 +60,14 @@ class Mailing:
             smtputf8=command.smtputf8,
             size=command.size,
             sender_is_ours=is_our_domain(self._gate.parts.directory, command.reverse_path),
+            spf=None if is_free_of_spf(self._gate.facts) else UNSET,
         )
         return then(self._gate.decide(Stage.MAIL, facts), lambda decided: self._mailed(transaction, decided))
 
     def _mailed(self, transaction: Transaction, decided: Decided) -> Any:
         decision, facts = decided
         transaction.note(decision)
+        transaction.spf = facts.spf or None
         is_accepted = decision.verdict is None
         try:
             note_use(self._gate, transaction.id, transaction.reverse_path, accepted=is_accepted)

@@ -19,6 +19,7 @@ from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope
 from gatepost.mail.header import HeaderSection
 from gatepost.mail.reply import Reply
+from gatepost.mail.spf import SpfResult
 from gatepost.mail.text import printable
 from gatepost.mail.trace import Hop, date, protocol_keyword, received
 from gatepost.policy.facts import MessageFacts
@@ -35,7 +36,7 @@ MAX_REFUSED_RECORDED: Final = 100  # recipients named in the event; more are cou
 class Transaction:
     """From MAIL to its end. id: of the spool entry and of the `smtp.message` event. waiting: verdicts that were given
     before the message was there, and are about it. through: cut-through, where its recipients want that. sealed: what
-    was encrypted to which key by which rule."""
+    was encrypted to which key by which rule. spf: of a stranger."""
 
     __slots__ = (
         "_began",
@@ -53,6 +54,7 @@ class Transaction:
         "reverse_path",
         "sealed",
         "section",
+        "spf",
         "through",
         "waiting",
     )
@@ -72,6 +74,7 @@ class Transaction:
         self.content: MessageContent | None = None
         self.section: HeaderSection | None = None
         self.sealed: tuple[dict[str, Any], ...] = ()
+        self.spf: SpfResult | None = None
         self.ledger = Ledger(session)
         self._began = session.parts.clock.monotonic()
         self._evaluated: list[Evaluated] = []
@@ -134,6 +137,8 @@ class Transaction:
             from_=UNSET if self._session.facts.account else NOBODY,  # at hand: who has no account writes as it likes
             new=self.ledger.new,
             recipient_limits=self.ledger.recipient_limits,
+            spf=self.spf,
+            spf_excuse=UNSET if self.spf is not None and self.spf.has_dmarc else "",
             seal=UNSET if self._session.own_keys or is_sealed_here(self._session) else None,
         )
         return content, facts
@@ -212,6 +217,8 @@ class Transaction:
             details["ended"] = ended
         if (granted := self._session.granted) is not None and granted.chosen is not None:
             details["grant"] = granted.chosen.id
+        if self.spf is not None:
+            details["spf"] = self.spf
         if self.sealed:
             details["seal"] = list(self.sealed)
         if self._frozen is not None:

@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from gatepost.mail.address import NULL_PATH, Path
 from gatepost.mail.reply import Reply
+from gatepost.mail.spf import SpfResult
 from gatepost.policy.findings import (
     AccountHold,
     AddressAnswer,
@@ -152,7 +153,7 @@ class CommandFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
     """MAIL. syntax: the ready refusal of a malformed command. sender_allowed: whether the account may use this
-    reverse-path. sender_is_ours: its domain is one of ours. spf: the result of RFC 7208, "" while nobody has looked."""
+    reverse-path. sender_is_ours: its domain is one of ours. spf: None where nobody looks."""
 
     session: SessionFacts
     reverse_path: Path = NULL_PATH
@@ -161,7 +162,7 @@ class MailFacts(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
     sender_allowed: bool | Unavailable | UnsetType = UNSET
     sender_is_ours: bool | UnsetType = UNSET
-    spf: str = ""
+    spf: SpfResult | UnsetType | None = None
     sender_dns: DomainDns | Unavailable | UnsetType = UNSET
     callout: AddressAnswer | UnsetType = UNSET
     allowances: tuple[LimitLevel, ...] | Unavailable | UnsetType = UNSET
@@ -202,7 +203,8 @@ class RcptFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The content, when all of it has come. defects: of the framing ("bare-lf", "bare-cr", "nul")."""
+    """The content, when all of it has come. defects: of the framing ("bare-lf", "bare-cr", "nul"). spf: found at MAIL.
+    spf_excuse: the domain of the signature that speaks for a sender whose SPF failed, "" for none."""
 
     session: SessionFacts
     reverse_path: Path
@@ -220,6 +222,8 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     recipient_limits: tuple[Limit, ...] = ()
     charged: Charged | Unavailable | UnsetType = UNSET
     account_hold: AccountHold | Unavailable | None | UnsetType = UNSET
+    spf: SpfResult | None = None
+    spf_excuse: str | UnsetType = ""
     # How it is encrypted as a whole ("openpgp", "smime"), "" where it is not; None: nobody has to know.
     sealed: str | Unavailable | None | UnsetType = UNSET
     # None: neither a rule nor an account wants anything encrypted.

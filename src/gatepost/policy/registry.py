@@ -38,6 +38,7 @@ from gatepost.policy.checks import (
     sender_local,
     sender_login,
     sender_rate,
+    sender_spf,
     sender_syntax,
     tls_required,
 )
@@ -59,6 +60,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     sender_callout.CHECK,
     sender_login.CHECK,
     sender_local.CHECK,
+    sender_spf.CHECK,
     sender_rate.CHECK,  # at the end of the message it runs last: what others refuse is not counted
     sender_held.CHECK,  # after it: what is held is counted
     message_size.CHECK,

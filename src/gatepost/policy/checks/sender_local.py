@@ -23,7 +23,7 @@ def decide(facts: MailFacts, settings: Settings) -> Verdict | None:
     """Our domains, and this host's own name. Programs of this machine and other `trusted` peers pass, as they do where
     they call themselves by our name; so does whom the domain's own SPF record names."""
     session = facts.session
-    if not facts.sender_is_ours or facts.spf == "pass" or session.trusted:
+    if not facts.sender_is_ours or session.trusted or (facts.spf and facts.spf.result == "pass"):
         return None
     if settings.networks and session.client_ip in NetworkSet(settings.networks):
         return None
@@ -36,7 +36,7 @@ def decide(facts: MailFacts, settings: Settings) -> Verdict | None:
 CHECK = Check(
     NAME,
     "a stranger does not claim one of our domains as sender",
-    (Step(Stage.MAIL, decide, needs=("sender_is_ours",), reads=("session.client_ip", "reverse_path", "spf")),),
+    (Step(Stage.MAIL, decide, needs=("sender_is_ours", "spf"), reads=("session.client_ip", "reverse_path", "spf")),),
     {"mx": "enforce"},
     Settings(),
     strangers_only=True,
