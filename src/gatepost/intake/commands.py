@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -302,13 +303,11 @@ class Commands:
 
 def is_host_name(name: str) -> bool:
     """Whether `name` may be a domain (RFC 5321 §4.1.2); underscores pass, and a final dot."""
-    labels = name.removesuffix(".").split(".")
-    return len(name) <= 255 and all(_is_label(label) for label in labels)
+    return len(name) <= 255 and _HOST_NAME.fullmatch(name) is not None
 
 
-def _is_label(label: str) -> bool:
-    bare = label.replace("-", "").replace("_", "")
-    return 0 < len(label) <= 63 and bare.isascii() and bare.isalnum() and not label.startswith("-")
+_LABEL: Final = r"(?=[-_]*[A-Za-z0-9])[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 
 
 _HANDLERS: Final[Mapping[type[Any], Callable[[Commands, Any], Any]]] = {
