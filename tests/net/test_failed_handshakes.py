@@ -20,7 +20,7 @@ from gatepost.gate.flood import ONE_BY_ONE
 from gatepost.intake.session import SmtpSession
 from gatepost.intake.settings import ListenerSettings
 from gatepost.mail.network import NetworkSet
-from gatepost.net import listener as listener_module
+from gatepost.net import connection as connection_module
 from gatepost.net.connection import TlsForPeers
 from gatepost.net.listener import Listener, Served, bind, serve
 from gatepost.net.tls import ServerTls, TlsSettings
@@ -128,7 +128,7 @@ def test_a_peer_that_knows_tls_1_0_only(loop: str, service: str, tmp_path: Path)
 def test_a_peer_that_leaves_and_one_that_says_nothing(
     loop: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener_module, "HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr(connection_module, "HANDSHAKE_SECONDS", 0.2)
 
     async def main() -> None:
         async with stand(tmp_path, service) as server:
@@ -179,10 +179,12 @@ def test_a_session_that_begins_after_the_server_has_stopped_ends_at_once(
         async with stand(tmp_path, service) as server:
             reader, writer = await asyncio.open_connection(*server.address)
             for _ in range(500):
-                if server.served.beginning:
+                if server.served.connections:
                     break
                 await asyncio.sleep(0.01)
             server.served.stop()
+            for connection in list(server.served.connections):
+                connection.shut_down()
             await writer.start_tls(trusting_nobody())
             heard = await asyncio.wait_for(reader.read(), 20)
             assert b"This server is going down" in heard

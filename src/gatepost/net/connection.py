@@ -17,6 +17,7 @@ from typing import Final, cast
 
 from gatepost.mail.network import parse_ip
 from gatepost.net.tls_clients import shown_certificate
+from gatepost.net.tls_transport import TlsTransport
 from gatepost.ports.wire import Peer, PeerTls, SessionDriver, Timer, Wire
 
 HANDSHAKE_SECONDS: Final = 60.0
@@ -44,8 +45,8 @@ class TlsForPeers:
 class Connection(asyncio.Protocol):
     """The wire under one session. service: of the listener. tls: None where no certificate is at hand.
 
-    connections: the set of those that stand; it comes and goes there by itself. proxied: the client that a PROXY
-    header named.
+    connections: the set of those that stand, or shake hands; it comes and goes there by itself. proxied: the client
+    that a PROXY header named. implicit: TLS comes first, and the session after it.
     """
 
     __slots__ = (
@@ -53,9 +54,10 @@ class Connection(asyncio.Protocol):
         "_closing",
         "_drained",
         "_driver",
-        "_held",
+        "_implicit",
         "_is_lost",
-        "_is_upgrading",
+        "_is_shaking_hands",
+        "_is_told_to_end",
         "_loop",
         "_make",
         "_peer",
@@ -65,7 +67,6 @@ class Connection(asyncio.Protocol):
         "_tls",
         "_tls_state",
         "_transport",
-        "_upgrade_task",
     )
 
     def __init__(
@@ -75,6 +76,8 @@ class Connection(asyncio.Protocol):
         make: DriverFactory,
         connections: set[Connection],
         proxied: Peer | None = None,
+        *,
+        implicit: bool = False,
     ) -> None:
         self._service = service
         self._tls = tls
@@ -85,39 +88,32 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._peer = Peer("", 0, service)
         self._tls_state: PeerTls | None = None
-        self._is_upgrading = False
+        self._implicit = implicit
+        self._is_shaking_hands = False
+        self._is_told_to_end = False
         self._is_lost = False
-        self._held: list[bytes] = []
         self._drained: asyncio.Future[None] | None = None
         self._reading_paused_by: set[str] = set()
         self._closing: asyncio.TimerHandle | None = None
-        self._upgrade_task: asyncio.Task[None] | None = None
         self._all = connections
-
-    def handshake_failed(self, peer: Peer, error: Exception) -> None:
-        """Implicit TLS came to nothing, so there is no transport and never was one: the driver records it."""
-        self._peer = peer
-        self._is_lost = True
-        self._make(self).handshake_failed(f"TLS handshake failed: {_what_went_wrong(error)}")
 
     # --- asyncio.Protocol ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands; with implicit TLS the handshake is done too."""
+        """The connection stands; with implicit TLS the handshake begins."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_MARK_OCTETS)
         self._peer = self._proxied or peer_of(self._transport, self._service)
-        self._tls_state = self._negotiated()
-        self._driver = self._make(self)
         self._all.add(self)
-        self._driver.connection_made()
+        if self._implicit:
+            self._shake_hands()
+        else:
+            self._driver = self._make(self)
+            self._driver.connection_made()
 
     def data_received(self, data: bytes) -> None:
-        """Octets for the driver. While TLS is being started they are kept: the first command inside may come before
-        `start_tls` has returned, and nothing may be answered until the new transport is stored."""
-        if self._is_upgrading:
-            self._held.append(data)
-        elif self._driver is not None:
+        """Octets for the driver."""
+        if self._driver is not None:
             self._driver.data_received(data)
             if len(data) >= FULL_READ_OCTETS and not self._reading_paused_by:
                 self._hold_reading("turn")
@@ -125,15 +121,16 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer has closed its side. What it sent is answered; then we close too."""
-        if self._driver is not None and not self._is_upgrading:
+        if self._driver is not None:
             self._driver.peer_finished()
-        # True: our side stays open for what is still to be answered. TLS cannot be half-closed here.
-        return self._tls_state is None and not self._is_upgrading
+        return True  # our side stays open for what is still to be answered
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, whoever ended it."""
-        reason = "" if exc is None else f"{type(exc).__name__}: {exc}"
-        self._lost(f"TLS handshake failed: {reason or 'the peer went away'}" if self._is_upgrading else reason)
+        if self._is_shaking_hands:
+            self._lost(f"TLS handshake failed: {_what_went_wrong(exc) if exc else 'the peer went away'}")
+        else:
+            self._lost("" if exc is None else f"{type(exc).__name__}: {exc}")
 
     def pause_writing(self) -> None:
         """The peer does not take what we write: nothing more is read from it, so nothing more must be answered."""
@@ -186,12 +183,13 @@ class Connection(asyncio.Protocol):
 
     def start_tls(self, ready: bytes) -> None:
         assert self._transport is not None  # the driver speaks only after connection_made
-        # From here what arrives belongs to the handshake; without the pause, octets sent in clear after STARTTLS
-        # would still reach the session.
-        self._is_upgrading = True
-        self._hold_reading("tls")
         self._transport.write(ready)
-        self._upgrade_task = self._loop.create_task(self._upgrade())
+        # The handshake must be read, whoever has paused; but a peer that takes nothing has to take this first.
+        if self._reading_paused_by:
+            self._reading_paused_by &= {"writing"}
+            if not self._reading_paused_by:
+                self._transport.resume_reading()
+        self._shake_hands()
 
     def close(self) -> None:
         if self._transport is None or self._is_lost:
@@ -206,8 +204,10 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def shut_down(self) -> None:
-        """The server stops."""
-        if self._driver is not None and not self._is_upgrading:
+        """The server stops; after a handshake, where one is under way."""
+        if self._is_shaking_hands:
+            self._is_told_to_end = True
+        elif self._driver is not None:
             self._driver.shut_down()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
@@ -215,40 +215,26 @@ class Connection(asyncio.Protocol):
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    async def _upgrade(self) -> None:
+    def _shake_hands(self) -> None:
+        """From here on all that arrives belongs to TLS, and nothing leaves but inside."""
         assert self._transport is not None
         assert self._tls is not None
-        assert self._driver is not None
-        try:
-            # What was said in clear is taken first: the transport would tell TLS, not us, that its buffer is empty.
-            await self.drained()
-            # No wait_for around it: the new transport must be stored before anything else of this session runs.
-            upgraded = await self._loop.start_tls(
-                self._transport, self, self._tls.context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
-            )
-        except (OSError, ssl.SSLError, RuntimeError, asyncio.CancelledError) as error:  # Runtime: closed, says uvloop
-            transport = self._transport
-            self._lost(f"TLS handshake failed: {_what_went_wrong(error)}")
-            transport.abort()
-            return
-        if upgraded is None or self._is_lost:
-            self._lost("the peer went away during the TLS handshake")
-            return
-        self._transport = upgraded
-        upgraded.set_write_buffer_limits(high=WRITE_MARK_OCTETS)
-        self._reading_paused_by.clear()
-        self._tls_state = self._negotiated()
-        self._is_upgrading = False
-        self._driver.tls_started()
-        held, self._held = self._held, []
-        for octets in held:
-            self._driver.data_received(octets)
+        self._is_shaking_hands = True
+        self._transport = TlsTransport(self._transport, self._tls.context, self, self._tls_stands, HANDSHAKE_SECONDS)
 
-    def _negotiated(self) -> PeerTls | None:
-        assert self._transport is not None
-        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
-        if tls is None or self._tls is None:
-            return None
+    def _tls_stands(self, tls: ssl.SSLObject) -> None:
+        self._is_shaking_hands = False
+        self._tls_state = self._negotiated(tls)
+        if self._driver is None:
+            self._driver = self._make(self)
+            self._driver.connection_made()
+        else:
+            self._driver.tls_started()
+        if self._is_told_to_end:
+            self.shut_down()
+
+    def _negotiated(self, tls: ssl.SSLObject) -> PeerTls:
+        assert self._tls is not None
         cipher = tls.cipher()
         return PeerTls(
             version=tls.version() or "",
@@ -281,6 +267,8 @@ class Connection(asyncio.Protocol):
         driver, self._driver = self._driver, None  # they know each other: without the ring both are gone at once
         if driver is not None:
             driver.connection_lost(reason)
+        elif self._implicit:
+            self._make(self).handshake_failed(reason)  # there never was a session: it only records this
 
 
 def _what_went_wrong(error: BaseException) -> str:

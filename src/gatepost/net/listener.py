@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 import stat
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -16,7 +15,7 @@ import msgspec
 import structlog
 
 from gatepost.mail.network import NetworkSet, parse_ip
-from gatepost.net.connection import HANDSHAKE_SECONDS, Connection, DriverFactory, TlsForPeers
+from gatepost.net.connection import Connection, DriverFactory, TlsForPeers
 from gatepost.ports.wire import Peer
 from gatepost.protocol.proxy import NeedMore, ProxyError, ProxyHeader, ProxyParser
 
@@ -170,14 +169,13 @@ async def serve(
     implicit = listener.service in IMPLICIT_TLS
     if implicit and tls is None:
         raise ListenError(f"listen on {listener.address}: {listener.service} needs a certificate")
-    context = tls.context if implicit and tls is not None else None
     served = Served()
 
     def connection(proxied: Peer | None = None) -> Connection:
-        return Connection(listener.service, tls, make, served.connections, proxied)
+        return Connection(listener.service, tls, make, served.connections, proxied, implicit=implicit)
 
-    if listener.proxy_protocol or context is not None:
-        begin = partial(_begin, listener, connection, context, trusted, served)
+    if listener.proxy_protocol:
+        begin = partial(_begin, listener, connection, trusted, served)
         return served.by(loop.create_task(_accept(sock, listener, begin, served)))
     return served.by(await loop.create_server(connection, sock=sock, backlog=BACKLOG))
 
@@ -188,7 +186,7 @@ async def _accept(
     begin: Callable[[socket.socket, Any], Coroutine[Any, Any, None]],
     served: Served,
 ) -> None:
-    """Where something comes before the session that may fail: a server of the event loop's own tells nobody of it."""
+    """Where a PROXY header comes first: a server of the event loop's own would read it as the session's."""
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -205,7 +203,6 @@ async def _accept(
 async def _begin(
     listener: Listener,
     connection: Callable[[Peer | None], Connection],
-    context: ssl.SSLContext | None,
     trusted: NetworkSet,
     served: Served,
     accepted: socket.socket,
@@ -216,29 +213,14 @@ async def _begin(
     name: of the peer, as the system gives it.
     """
     loop = asyncio.get_running_loop()
-    peer: Peer | None = None
-    made: Connection | None = None
     try:
-        if listener.proxy_protocol:
-            peer = await _named_by_proxy(accepted, name, listener, trusted)
-        made = standing = connection(peer)
-        seconds = None if context is None else HANDSHAKE_SECONDS
-        await loop.connect_accepted_socket(lambda: standing, accepted, ssl=context, ssl_handshake_timeout=seconds)
+        standing = connection(await _named_by_proxy(accepted, name, listener, trusted))
+        await loop.connect_accepted_socket(lambda: standing, accepted)
         if served.is_stopped:
             standing.shut_down()
     except (ListenError, OSError, RuntimeError, TimeoutError) as error:  # Runtime: closed, says uvloop
-        if made is None or context is None:
-            log.warning("connection refused", address=listener.address, reason=str(error) or "no PROXY header came")
-        else:
-            made.handshake_failed(peer or _direct(accepted, name, listener), error)
+        log.warning("connection refused", address=listener.address, reason=str(error) or "no PROXY header came")
         accepted.close()
-
-
-def _direct(accepted: socket.socket, name: Any, listener: Listener) -> Peer:
-    """A peer that nobody stands in front of."""
-    if accepted.family == socket.AF_UNIX:
-        return Peer("", 0, listener.service, local=listener.address)
-    return Peer(str(parse_ip(name[0])), name[1], listener.service)
 
 
 async def _named_by_proxy(accepted: socket.socket, name: Any, listener: Listener, trusted: NetworkSet) -> Peer | None:
