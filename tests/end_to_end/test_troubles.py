@@ -26,10 +26,12 @@ def message(subject: str, body: bytes = b"hello\r\n") -> bytes:
     return f"From: client@example.net\r\nTo: {ADA}\r\nSubject: {subject}\r\n\r\n".encode() + body
 
 
-def send(client: smtplib.SMTP, subject: str, body: bytes = b"hello\r\n", sender: str = "client@example.net") -> int:
+def send(
+    client: smtplib.SMTP, subject: str, body: bytes = b"hello\r\n", sender: str = "client@example.net", to: str = ADA
+) -> int:
     """The code that ended it."""
     client.ehlo_or_helo_if_needed()
-    for code, _ in (client.mail(sender), client.rcpt(ADA)):
+    for code, _ in (client.mail(sender), client.rcpt(to)):
         if code != 250:
             client.rset()
             return code

@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from gatepost.admin.public import PublicParts, public_app
 from gatepost.admin.public_serving import serve_public
 from gatepost.app.assembly import Assembly
+from gatepost.audit.event import RecordError
 from gatepost.config import Config
 from gatepost.intake.session import SmtpSession
 from gatepost.intake.settings import ListenerSettings
@@ -156,9 +158,12 @@ class Worker:
         self._parts.keys.close()
         self._parts.standing.close()
         self._parts.threads.shutdown(wait=False)
-        self._parts.event("server", {"what": "worker stopped"})
-        self._parts.recorder.flush()
-        self._parts.writer.close()
+        stopped = partial(self._parts.event, "server", {"what": "worker stopped"})
+        for last in (stopped, self._parts.recorder.flush, self._parts.writer.close):
+            try:
+                last()
+            except (RecordError, OSError) as error:  # a disk that takes nothing any more is no reason not to end
+                log.error("the end is not on the record", error=str(error))
 
     async def _keep_house(self) -> None:
         """What is due now and then, and may be late."""

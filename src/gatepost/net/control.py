@@ -62,7 +62,9 @@ class ControlServer:
         if self._server is None:
             return
         self._server.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(
+            OSError
+        ):  # on a read-only disk it stays; nobody answers there, and the next start removes it
             self._path.unlink()
         for task in list(self._connections):
             task.cancel()
