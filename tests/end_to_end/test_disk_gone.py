@@ -1,5 +1,5 @@
-"""A disk that the kernel makes read-only while the server runs, as it does when the file system fails: a real ext4 that is
-told to abort."""
+"""A disk that the kernel makes read-only while the server runs, as it does when the file system fails: a real ext4 is told
+to abort."""
 
 from __future__ import annotations
 
