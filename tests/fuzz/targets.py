@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.fuzz import mail, others, smtp
+from tests.fuzz import mail, others, senders, smtp
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 WORDS: Final = Path(__file__).with_name("words")
@@ -35,6 +35,7 @@ TARGETS: Final[dict[str, Target]] = {
     "header": Target(mail.header, "header"),
     "mime": Target(mail.mime, "header"),
     "dns": Target(others.dns, "dns"),
+    "spf": Target(senders.spf, "spf"),
     "config": Target(others.config, "config"),
 }
 
