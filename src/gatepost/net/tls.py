@@ -21,6 +21,9 @@ from gatepost.ports.clock import Clock
 # RFC 9325 §4.2 wants AEAD and forward secrecy. The last two are for peers such as Exchange on Windows Server 2012:
 # without them such a peer sends in clear (RFC 7435). TLS 1.3 brings its own list.
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384"
+TICKETS: Final = 1
+"""That a handshake of TLS 1.3 sends. Mail clients keep one session a server and get a new ticket with each connection;
+a second one costs a twentieth of the handshake."""
 FOLDER: Final = "tls"  # below `data`
 
 _Files: TypeAlias = tuple[Path, Path]
@@ -89,6 +92,7 @@ class ServerTls:
         self._install(loaded)
         self.context = _configured(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         self.context.sni_callback = self._choose
+        self.context.num_tickets = TICKETS
         if self._client_ca is not None:
             self.asking_context = _asking(self._choose, self._client_flags)
 

@@ -159,7 +159,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._stands is not None and not self._shake_hands():
             return
         tls, incoming = self._tls, self._incoming
-        while not self._is_paused and not self._has_ended:
+        # To ask first is cheap: that nothing is left to read is an exception else, for each segment.
+        while (incoming.pending or tls.pending()) and not self._is_paused and not self._has_ended:
             try:
                 octets = tls.read(PIECE_OCTETS)
             except ssl.SSLWantReadError:
@@ -170,8 +171,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self._has_ended = True
                 break
             got.append(octets)
-            if not incoming.pending and not tls.pending():  # else an exception would say so, at ten times the price
-                break
 
     def _shake_hands(self) -> bool:
         """Whether the handshake is done. Raises SSLError when it fails."""
