@@ -1,5 +1,5 @@
-"""A disk that the kernel makes read-only while the server runs, as it does when the file system fails: a real ext4 is told
-to abort."""
+"""A disk that becomes read-only while the server runs, as the kernel makes it when a file system fails: a real ext4 is
+told to abort."""
 
 from __future__ import annotations
 

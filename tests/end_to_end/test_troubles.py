@@ -76,19 +76,11 @@ def test_without_file_descriptors_sessions_go_on_and_hear_451(tmp_path: Path) ->
             assert send(client, "large", LARGE * 9000) == 451  # above 256 KiB content needs a file
             assert send(client, "small") == 250  # kept; its maildrop may have to wait
             assert "are open" in wait_for_trouble(server, FILES)
+        server.wait_for(
+            lambda: [each for each in server.events("server") if each["details"].get("trouble") == FILES], OVER, 40
+        )
         with connected(server) as another:
             assert send(another, "after", LARGE * 9000) == 250
-        server.wait_for(
-            lambda: [
-                each
-                for each in server.events(
-                    "server",
-                )
-                if each["details"].get("trouble") == FILES
-            ],
-            OVER,
-            40,
-        )
         server.command("queue", "retry", "--all")
         server.wait_for_mail(count=3)
         assert "Traceback" not in server.logged()

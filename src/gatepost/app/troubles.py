@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gatepost.audit.event import RecordError
+from gatepost.net.descriptors import kept
 from gatepost.ports.clock import Clock
 
 log = structlog.get_logger()
@@ -120,4 +121,5 @@ def _files() -> str:
         used = len(os.listdir("/proc/self/fd"))
     except OSError as error:
         return f"all {limit} are open" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
-    return f"{used} of {limit} are open" if used > limit * FILES_USED_AT_MOST else ""
+    is_short = used > min(limit * FILES_USED_AT_MOST, limit - kept(limit) - 1)  # one of them is the look itself
+    return f"{used} of {limit} are open" if is_short else ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
+import msgspec
 import structlog
 
 from gatepost.admin.public import PublicParts, public_app
@@ -17,14 +18,17 @@ from gatepost.admin.public_serving import serve_public
 from gatepost.app.assembly import Assembly
 from gatepost.audit.event import RecordError
 from gatepost.config import Config
+from gatepost.gate.shedding import DESCRIPTORS
 from gatepost.intake.session import SmtpSession
 from gatepost.intake.settings import ListenerSettings
 from gatepost.mail.network import is_loopback
-from gatepost.net.connection import Connection, TlsForPeers
+from gatepost.net.connection import Connection, DriverFactory, TlsForPeers
+from gatepost.net.descriptors import Descriptors, guarded
 from gatepost.net.listener import UNIX, Listener, Served, host_and_port, serve
 from gatepost.net.tls import ServerTls
 from gatepost.pickup.session import Pop3Session
-from gatepost.ports.wire import SessionDriver, Wire
+from gatepost.policy.checks.client_connections import FULL
+from gatepost.protocol.pop3.replies import from_smtp
 from gatepost.store.data_folder import DataFolder
 
 log = structlog.get_logger()
@@ -54,6 +58,7 @@ class Worker:
         self._sockets = sockets
         self._tls = tls
         self._served: list[Served] = []
+        self._descriptors = Descriptors()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_draining = False
         self._drained_by = self._patient_until = float("inf")
@@ -72,6 +77,8 @@ class Worker:
             asking = TlsForPeers(self._tls.asking_context, self._tls.end_point_for, asks=True)
         for listener, sock in self._sockets.items():
             make = self._driver_of(listener)
+            if make is not None:
+                make = guarded(make, self._descriptors, partial(self._crowded, listener.service))
             if listener.service == "admin":
                 context = None if self._is_on_loopback(listener) or tls is None else tls.context
                 self._tasks.append(
@@ -86,7 +93,12 @@ class Worker:
                 speaks = asking if listener.service in LOGINS else tls
                 self._served.append(await serve(sock, listener, make, speaks, self._parts.config.trusted))
 
-    def _driver_of(self, listener: Listener) -> Callable[[Wire], SessionDriver] | None:
+    def _crowded(self, service: str) -> bytes:
+        """What a peer hears for whom no file descriptor is left; it is counted."""
+        reply = msgspec.structs.replace(FULL, id=self._parts.door.shedding.shed(DESCRIPTORS))
+        return from_smtp(reply).encode() if service in ("pop3", "pop3s") else reply.encode()
+
+    def _driver_of(self, listener: Listener) -> DriverFactory | None:
         """What makes the session of a connection; None for what is served by others (`admin`, `web`)."""
         if listener.service in ("pop3", "pop3s"):
             return lambda wire: Pop3Session(wire, self._parts.pickup)
@@ -171,6 +183,7 @@ class Worker:
             await asyncio.sleep(HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2))
             for work in (
                 self._parts.observation.keep,
+                self._look_at_descriptors,
                 self._parts.troubles.look,
                 self._sweep,
                 self._adopt,
@@ -184,6 +197,9 @@ class Worker:
                     log.error("housekeeping failed", work=work.__name__, error=str(error))
                 except Exception:
                     log.exception("housekeeping failed", work=work.__name__)
+
+    async def _look_at_descriptors(self) -> None:
+        self._descriptors.look()
 
     async def _sweep(self) -> None:
         await self._parts.standing.sweep(self._parts.clock.unix())

@@ -21,6 +21,7 @@ PERIOD_SECONDS: Final = 60.0
 WHAT: Final = "load shed"
 CONNECTIONS: Final = "connections"  # `client.connections`: too many in all
 ROOM: Final = "room for messages"  # disk, cap of the spool, memory
+DESCRIPTORS: Final = "file descriptors"  # too few are left for another connection
 
 
 class Shedding:
@@ -36,7 +37,7 @@ class Shedding:
 
     def shed(self, why: str) -> str:
         """Count one refusal. "" for one that has its own event, else the ID of the event that counts it, for the reply
-        to quote. why: CONNECTIONS or ROOM."""
+        to quote. why: CONNECTIONS, ROOM or DESCRIPTORS."""
         now = self._clock.unix()
         if self._refused and now - self._began >= PERIOD_SECONDS:
             self._write()

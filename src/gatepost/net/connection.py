@@ -18,7 +18,7 @@ from typing import Final, cast
 from gatepost.mail.network import parse_ip
 from gatepost.net.tls_clients import shown_certificate
 from gatepost.net.tls_transport import TlsTransport
-from gatepost.ports.wire import Peer, PeerTls, SessionDriver, Timer, Wire
+from gatepost.ports.wire import Peer, PeerTls, SessionDriver, Timer
 
 HANDSHAKE_SECONDS: Final = 60.0
 WRITE_SECONDS: Final = 300.0  # RFC 5321 §4.5.3.2 gives the same to a client's block of content, and some
@@ -27,7 +27,7 @@ WRITE_MARK_OCTETS: Final = 64 * 1024
 FULL_READ_OCTETS: Final = 64 * 1024
 """A read that brings so much has more behind it, and libuv would read the same peer up to 32 times before others."""
 
-DriverFactory = Callable[[Wire], SessionDriver]
+DriverFactory = Callable[["Connection"], SessionDriver]
 EndPoint = Callable[[ssl.SSLObject], bytes]
 """The tls-server-end-point of the certificate that was shown (RFC 5929 §4)."""
 
@@ -153,6 +153,12 @@ class Connection(asyncio.Protocol):
     @property
     def tls(self) -> PeerTls | None:
         return self._tls_state
+
+    @property
+    def descriptor(self) -> int:
+        """The number that the system gave it, -1 when it is gone."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        return -1 if sock is None else int(sock.fileno())
 
     @property
     def can_start_tls(self) -> bool:
