@@ -130,6 +130,13 @@ class StandingSuite:
         ]  # fmt: skip
         assert await tally(standing, Enter("k")) == [1]
 
+    async def test_each_change_of_a_count_tells_what_it_is_then(self, standing: StandingStore) -> None:
+        changes = Leave("k"), Enter("k"), Enter("k"), Leave("k"), Enter("j"), Enter("k"), Leave("j")
+        assert await tally(standing, *changes) == [0, 1, 2, 1, 1, 2, 0]
+        assert await tally(standing, Enter("k"), Enter("j"), Leave("j")) == [3, 1, 0]
+        assert await tally(standing, Leave("k"), Leave("k"), Leave("k"), Leave("k")) == [2, 1, 0, 0]
+        assert await tally(standing, Enter("k"), Enter("j")) == [1, 1]
+
     async def test_a_note_is_kept_until_its_end(self, standing: StandingStore) -> None:
         assert await tally(standing, Noted("k"), Note("k", b"\0passed", NOW + 10), Noted("k")) == [
             None, None, b"\0passed",

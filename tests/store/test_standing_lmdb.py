@@ -233,6 +233,16 @@ async def test_facts_are_synced_and_counters_are_not(tmp_path: Path) -> None:
         assert (counters["sync"], counters["writemap"]) == (False, False)
 
 
+def test_who_leaves_and_who_arrives_at_the_same_keys_write_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as (store, _), worker(tmp_path, "store.tally([Enter('k')], 1e9)\n" + READY):
+        assert store.tally([Enter("k"), Enter("j")], NOW) == [2, 1]
+        before = store._counters.info()["last_txnid"]
+        assert store.tally([Leave("k"), Leave("j"), Enter("k"), Enter("j")], NOW) == [1, 0, 2, 1]
+        assert store._counters.info()["last_txnid"] == before
+        assert store.tally([Enter("k"), Leave("j")], NOW) == [3, 0]
+        assert store.tally([Enter("k"), Enter("j")], NOW) == [4, 1]
+
+
 def test_a_full_counter_file_makes_room_and_counts_on(tmp_path: Path) -> None:
     with opened(tmp_path, map_octets=SMALL_MAP) as (store, reports):
         store.tally([Enter("k")] * 3, NOW)

@@ -30,52 +30,124 @@ from gatepost.store.lmdb.room import Transaction
 TOLERANCE_UNITS: Final = 1e-6
 
 READS_ONLY: Final = frozenset({Peek, Noted})
-_RATED: Final = frozenset({Charge, Refund, Peek})
 
 
-def apply_all(txn: Transaction, operations: Sequence[Operation], now: float, slot: int) -> list[Result]:
+class AtOnce:
+    """Counts at once while one tally changes them: each is read once, and written once if it has changed in the end.
+    Whoever leaves and whoever arrives at the same keys then costs no write at all."""
+
+    __slots__ = ("_counts", "_slot", "_txn")
+
+    def __init__(self, txn: Transaction, slot: int) -> None:
+        self._txn = txn
+        self._slot = slot
+        self._counts: dict[bytes, _Count] = {}
+
+    def change(self, key: bytes, by: int) -> int:
+        """The count of all processes after ours has changed; ours never falls below none."""
+        count = self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = _Count(self._txn.get(key), self._slot)
+        count.ours = max(count.ours + by, 0)
+        return count.ours + count.theirs
+
+    def write(self) -> None:
+        """What has changed is written."""
+        for key, count in self._counts.items():
+            if count.ours == count.before:
+                continue
+            if packed := count.packed(self._slot):
+                self._txn.put(key, packed)
+            else:
+                self._txn.delete(key)
+
+
+class _Count:
+    """One count at once: before, the share of this process as it was read; theirs, of all others."""
+
+    __slots__ = ("before", "others", "ours", "theirs")
+
+    def __init__(self, packed: bytes | None, slot: int) -> None:
+        self.others: dict[int, int] | None = None
+        self.before = self.ours = self.theirs = 0
+        if packed is None:
+            return
+        if len(packed) == SHARE.size:  # of one process, mostly this one
+            holder, count = SHARE.unpack(packed)
+            if holder == slot:
+                self.before = self.ours = count
+                return
+        self.others = dict(shares(packed))
+        self.before = self.ours = self.others.pop(slot, 0)
+        self.theirs = sum(self.others.values())
+
+    def packed(self, slot: int) -> bytes:
+        """As it is kept, empty where nobody holds anything."""
+        if self.others is None:
+            return SHARE.pack(slot, self.ours) if self.ours else b""
+        return pack_shares({**self.others, slot: self.ours})
+
+
+Addressed = list[tuple["Apply", Any, bytes]]
+"""Operations with what carries each of them out, and the key it is about."""
+
+
+def addressed(operations: Sequence[Operation]) -> Addressed:
+    """What `apply_all` takes: made before the transaction begins, as the other workers wait for its end."""
+    found: Addressed = []
+    for operation in operations:
+        apply, prefix = _APPLY[type(operation)]
+        found.append((apply, operation, octets_of(prefix, operation.key)))
+    return found
+
+
+def apply_all(txn: Transaction, operations: Addressed, now: float, slot: int) -> list[Result]:
     """The results of operations, in order; of the charges that go together all count or none. slot: this process's, for
     counts at once."""
-    joint = [operation for operation in operations if type(operation) is Charge and operation.together]
+    at_once = AtOnce(txn, slot)
+    joint = [(charge, key) for apply, charge, key in operations if apply is _charge and charge.together]
     if len(joint) < 2:
-        return [_APPLY[type(operation)](txn, operation, now, slot) for operation in operations]
-    levels = [_level_of(txn, charge, now) for charge in joint]
-    all_fit = all(level.allowed for level in levels)
-    # What is read twice is read once, where nothing can have changed it in between.
-    rated = [operation.key for operation in operations if type(operation) in _RATED]
-    known = iter(levels) if len(set(rated)) == len(rated) else None
-    results: list[Result] = []
-    for operation in operations:
-        if type(operation) is not Charge or not operation.together:
-            results.append(_APPLY[type(operation)](txn, operation, now, slot))
-            continue
-        level = _level_of(txn, operation, now) if known is None else next(known)
-        results.append(_counted(txn, operation, level, now) if all_fit else level)
+        results = [apply(txn, operation, key, now, at_once) for apply, operation, key in operations]
+    else:
+        results = _together(txn, operations, joint, now, at_once)
+    at_once.write()
     return results
 
 
-def _level_of(txn: Transaction, charge: Charge, now: float) -> Level:
-    return _level(txn, octets_of(RATE, charge.key), charge.rate, charge.cost, now)
+def _together(
+    txn: Transaction, operations: Addressed, joint: list[tuple[Charge, bytes]], now: float, at_once: AtOnce
+) -> list[Result]:
+    levels = [_level(txn, key, charge.rate, charge.cost, now) for charge, key in joint]
+    all_fit = all(level.allowed for level in levels)
+    # What is read twice is read once, where nothing can have changed it in between.
+    rated = [key for apply, _, key in operations if apply in _RATED]
+    known = iter(levels) if len(set(rated)) == len(rated) else None
+    results: list[Result] = []
+    for apply, operation, key in operations:
+        if apply is not _charge or not operation.together:
+            results.append(apply(txn, operation, key, now, at_once))
+            continue
+        level = _level(txn, key, operation.rate, operation.cost, now) if known is None else next(known)
+        results.append(_counted(txn, operation, key, level, now) if all_fit else level)
+    return results
 
 
-def _charge(txn: Transaction, operation: Charge, now: float, _: int) -> Level:
-    return _counted(txn, operation, _level_of(txn, operation, now), now)
+def _charge(txn: Transaction, operation: Charge, key: bytes, now: float, _: AtOnce) -> Level:
+    return _counted(txn, operation, key, _level(txn, key, operation.rate, operation.cost, now), now)
 
 
-def _counted(txn: Transaction, operation: Charge, level: Level, now: float) -> Level:
+def _counted(txn: Transaction, operation: Charge, key: bytes, level: Level, now: float) -> Level:
     """The charge is counted where `level` has room for it."""
     if level.allowed and operation.cost:
-        key = octets_of(RATE, operation.key)
         used = min(level.used + operation.cost, operation.rate.units)
         _fill(txn, key, operation.rate, used, now)
         return Level(True, used, 0.0)
     return level
 
 
-def _refund(txn: Transaction, operation: Refund, now: float, _: int) -> Level:
+def _refund(txn: Transaction, operation: Refund, key: bytes, now: float, _: AtOnce) -> Level:
     if operation.cost < 0:
         raise ValueError(f"a refund of {operation.cost}: a `Charge` counts")
-    key = octets_of(RATE, operation.key)
     before = _level(txn, key, operation.rate, 0, now).used
     used = max(before - operation.cost, 0.0)
     if used != before:
@@ -89,8 +161,8 @@ def _fill(txn: Transaction, key: bytes, rate: Rate, used: float, now: float) -> 
     txn.put(key, BUCKET.pack(end, used, now))
 
 
-def _peek(txn: Transaction, operation: Peek, now: float, _: int) -> Level:
-    return _level(txn, octets_of(RATE, operation.key), operation.rate, operation.cost, now)
+def _peek(txn: Transaction, operation: Peek, key: bytes, now: float, _: AtOnce) -> Level:
+    return _level(txn, key, operation.rate, operation.cost, now)
 
 
 def _level(txn: Transaction, key: bytes, rate: Rate, cost: int, now: float) -> Level:
@@ -110,50 +182,34 @@ def _level(txn: Transaction, key: bytes, rate: Rate, cost: int, now: float) -> L
     return Level(False, used, wait)
 
 
-def _enter(txn: Transaction, operation: Enter, _: float, slot: int) -> int:
-    return _change(txn, operation.key, slot, +1)
+def _enter(_txn: Transaction, _operation: Enter, key: bytes, _now: float, at_once: AtOnce) -> int:
+    return at_once.change(key, +1)
 
 
-def _leave(txn: Transaction, operation: Leave, _: float, slot: int) -> int:
-    return _change(txn, operation.key, slot, -1)
+def _leave(_txn: Transaction, _operation: Leave, key: bytes, _now: float, at_once: AtOnce) -> int:
+    return at_once.change(key, -1)
 
 
-def _change(txn: Transaction, name: str, slot: int, by: int) -> int:
-    """The count of all processes after ours has changed; ours never falls below none."""
-    key = octets_of(AT_ONCE, name)
+def _note(txn: Transaction, operation: Note, key: bytes, _now: float, _: AtOnce) -> None:
+    txn.put(key, END.pack(operation.until) + operation.value)
+
+
+def _noted(txn: Transaction, _operation: Noted, key: bytes, now: float, _: AtOnce) -> bytes | None:
     packed = txn.get(key)
-    if packed is not None and len(packed) == SHARE.size:  # of one process, mostly this one
-        holder, count = SHARE.unpack(packed)
-        if holder == slot and count + by > 0:
-            txn.put(key, SHARE.pack(slot, count + by))
-            return int(count) + by
-    counts = dict(shares(packed)) if packed else {}
-    counts[slot] = max(counts.get(slot, 0) + by, 0)
-    total = sum(counts.values())
-    if total:
-        txn.put(key, pack_shares(counts))
-    elif packed is not None:
-        txn.delete(key)
-    return total
-
-
-def _note(txn: Transaction, operation: Note, now: float, _: int) -> None:
-    txn.put(octets_of(NOTE, operation.key), END.pack(operation.until) + operation.value)
-
-
-def _noted(txn: Transaction, operation: Noted, now: float, _: int) -> bytes | None:
-    packed = txn.get(octets_of(NOTE, operation.key))
     if packed is None or END.unpack_from(packed)[0] <= now:
         return None
     return packed[END.size :]
 
 
-_APPLY: Final[dict[type[Operation], Callable[[Transaction, Any, float, int], Result]]] = {
-    Charge: _charge,
-    Refund: _refund,
-    Peek: _peek,
-    Enter: _enter,
-    Leave: _leave,
-    Note: _note,
-    Noted: _noted,
+Apply = Callable[[Transaction, Any, bytes, float, AtOnce], Result]
+
+_RATED: Final[frozenset[Apply]] = frozenset({_charge, _refund, _peek})
+_APPLY: Final[dict[type[Operation], tuple[Apply, bytes]]] = {
+    Charge: (_charge, RATE),
+    Refund: (_refund, RATE),
+    Peek: (_peek, RATE),
+    Enter: (_enter, AT_ONCE),
+    Leave: (_leave, AT_ONCE),
+    Note: (_note, NOTE),
+    Noted: (_noted, NOTE),
 }

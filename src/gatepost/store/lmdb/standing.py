@@ -68,10 +68,11 @@ class LmdbStanding:
     def tally(self, operations: Sequence[Operation], now: float) -> list[Result]:
         """The results in order, one transaction for all; a reading one where nothing is to be written."""
         write = not all(type(operation) in counting.READS_ONLY for operation in operations)
+        addressed = counting.addressed(operations)
         try:
             if write:
                 self._keep_room(now)
-            return self._apply(operations, now, write)
+            return self._apply(addressed, now, write)
         except lmdb.MapResizedError:
             self._counters.set_mapsize(0)
         except lmdb.Error as error:
@@ -79,7 +80,7 @@ class LmdbStanding:
                 raise self._told(error) from error
         try:
             self._make_room(now)
-            return self._apply(operations, now, write)
+            return self._apply(addressed, now, write)
         except lmdb.Error as error:
             raise self._told(error) from error
 
@@ -139,7 +140,7 @@ class LmdbStanding:
         self._counters.close()
         self._holder.release()
 
-    def _apply(self, operations: Sequence[Operation], now: float, write: bool) -> list[Result]:
+    def _apply(self, operations: counting.Addressed, now: float, write: bool) -> list[Result]:
         slot = self._holder.slot
         with self._counters.begin(write=write) as txn:
             return counting.apply_all(txn, operations, now, slot)
