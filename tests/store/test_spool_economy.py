@@ -89,6 +89,28 @@ async def test_the_writer_does_not_begin_before_the_turn_of_the_loop_is_over(tmp
     await spool.close()
 
 
+async def test_messages_that_come_turn_after_turn_share_commits_and_wait_for_a_bounded_time(tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    def note(point: str, /) -> None:
+        if point == "commit.before":
+            begun.append(point)
+
+    spool = SqliteSpool.open(tmp_path, "0", SpoolSettings(), HandClock(NOW), faults=note)
+    submitted = []
+    for _ in range(writer.GATHERING_TURNS):
+        submitted.append(spool._submit(int, 1, 0))
+        await asyncio.sleep(0)
+    await asyncio.gather(*submitted)
+    assert len(begun) == 1
+    while len(begun) == 1:  # though something comes in each turn
+        submitted.append(spool._submit(int, 1, 0))
+        await asyncio.sleep(0)
+        assert len(submitted) < 1_000_000
+    await asyncio.gather(*submitted)
+    await spool.close()
+
+
 async def test_messages_that_come_in_one_turn_of_the_loop_share_a_commit(tmp_path: Path) -> None:
     commits: list[str] = []
 
