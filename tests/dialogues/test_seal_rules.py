@@ -210,13 +210,13 @@ async def test_a_key_that_is_worth_nothing_at_the_last_moment_keeps_nothing_in_c
     gate = Gate(REQUIRED)
     await gate.knows(smime(BOB))
     client = await logged_in(gate.desk)
-    real = gate.desk.seal_work.seal
+    real = gate.desk.seal_work.seal_pieces
 
-    async def later(*arguments: Any) -> Any:
+    def later(*arguments: Any) -> Any:
         *rest, options = arguments
-        return await real(*rest, msgspec.structs.replace(options, now=NOW + timedelta(days=4000)))
+        return real(*rest, msgspec.structs.replace(options, now=NOW + timedelta(days=4000)))
 
-    gate.desk.seal_work.seal = later  # type: ignore[method-assign]
+    gate.desk.seal_work.seal_pieces = later  # type: ignore[method-assign]
     assert await submit(client, MESSAGE, BOB) == (
         "451 4.7.5 The message could not be encrypted now, so nothing was sent; try again later"
     )

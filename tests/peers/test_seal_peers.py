@@ -15,9 +15,14 @@ from tests.seal.scene import BODY, MESSAGE, NOW
 from gatepost.seal.keys import check_key
 from gatepost.seal.model import KnownKey, RecipientKey, Refused, Sealed, SealOptions, Secret
 from gatepost.seal.opening import open_
+from gatepost.seal.payload import IN_FILE_OCTETS
 from gatepost.seal.sealing import seal
 
 BOB, ADA = "bob@example.net", "ada@example.org"
+
+
+# Without a Content-Type, and beyond what is sealed in memory.
+LARGE = MESSAGE.partition(b"MIME-Version")[0] + b"\r\n" + b"An offer that goes on and on\r\n" * (IN_FILE_OCTETS // 28)
 
 
 def sealed(key, signer=None, cipher="aes-256-gcm"):
@@ -93,6 +98,19 @@ def test_gpg_opens_what_we_seal_and_finds_the_signature_good(gpg, bob):
     assert b"Subject: The offer to Cardiff\r\n" in status
     assert BODY in status
     assert b"GOODSIG" in status
+
+
+def test_gpg_opens_large_messages_whatever_their_length(gpg):
+    """Without a checksum, GnuPG 2.2 called every third message damaged."""
+    gpg("--quick-gen-key", f"Bob <{BOB}>", "future-default", "default", "1y")
+    key = check_key(gpg("--export", BOB), BOB, NOW)
+    assert isinstance(key, RecipientKey), key
+    for more in range(3):
+        result = seal(LARGE + b"x" * more + b"\r\n", {BOB: key}, None, SealOptions(now=NOW))
+        assert isinstance(result, Sealed), result
+        text = gpg("--decrypt", given=armoured(result.messages[0].octets))
+        assert text.endswith(b"x" * more + b"\r\n")
+        assert len(text) > len(LARGE)
 
 
 def test_we_open_what_gpg_makes_and_find_its_signature_good(gpg, bob):

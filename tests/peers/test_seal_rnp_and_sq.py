@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pysequoia
 import pytest
-from tests.peers.test_seal_peers import ADA, armoured, pgp_mime
+from tests.peers.test_seal_peers import ADA, LARGE, armoured, pgp_mime
 from tests.programs import program
 from tests.seal import scene
 from tests.seal.scene import BODY, MESSAGE, NOW, Person
@@ -110,8 +110,8 @@ def people(request: Any) -> tuple[Person, Person]:
     return bob, scene.pgp_person(scene.pgp_key(ADA, profile=pysequoia.Profile.RFC4880), ADA)
 
 
-def sealed(key: RecipientKey, signer: SigningKey | None = None) -> bytes:
-    result = seal(MESSAGE, {key.address: key}, signer, SealOptions(now=NOW))
+def sealed(key: RecipientKey, signer: SigningKey | None = None, message: bytes = MESSAGE) -> bytes:
+    result = seal(message, {key.address: key}, signer, SealOptions(now=NOW))
     assert isinstance(result, Sealed), result
     return result.messages[0].octets
 
@@ -130,6 +130,15 @@ def test_they_open_what_we_seal_and_find_the_signature_good(peer: Peer, people: 
     text = peer.opens(armoured(sealed(bob.key, ada.signing)))
     assert b"Subject: The offer to Cardiff\r\n" in text
     assert text.endswith(BODY)
+
+
+@pytest.mark.parametrize("people", ["cv25519"], indirect=True)
+def test_they_open_large_messages_whatever_their_length(peer: Peer, people: tuple[Person, Person]) -> None:
+    bob, ada = people
+    for more in range(3):
+        text = peer.opens(armoured(sealed(bob.key, ada.signing, LARGE + b"x" * more + b"\r\n")))
+        assert text.endswith(b"x" * more + b"\r\n")
+        assert len(text) > len(LARGE)
 
 
 def test_we_open_what_they_make_and_find_the_signature_good(peer: Peer, people: tuple[Person, Person]) -> None:

@@ -6,9 +6,11 @@ list or as a notice of ours is encrypted here, so that no clear text of theirs s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from inspect import isawaitable
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -17,10 +19,10 @@ from gatepost.accounts.port import AccountsError
 from gatepost.gate.sealing import FOR_STORAGE, Sealer
 from gatepost.mail.address import Path
 from gatepost.maildrop.port import Arrival, Maildrop, MaildropError, MaildropStore
-from gatepost.seal.model import Refused, SealOptions
+from gatepost.seal.model import Kind, RecipientKey, Refused, SealedFor, SealOptions
+from gatepost.seal.payload import Payload
 from gatepost.seal.process import SealProcessError
-
-SMALL: Final = 256 * 1024  # octets that one read of the spool brings
+from gatepost.seal.work import LARGE_OCTETS
 
 
 class Accounts(Protocol):
@@ -36,13 +38,36 @@ class SealedMaildrops:
         self._inner = inner
         self._accounts = accounts
         self._sealer = sealer
+        self._large = asyncio.Lock()  # the spool gives them once, so each is held while it is sealed
 
     async def deliver(self, account: str, delivery_id: str, prefix: bytes, content: AsyncIterator[bytes]) -> str:
         found = await self._wanting(account)
         if found is None:
             return await self._inner.deliver(account, delivery_id, prefix, content)
-        sealed = await self._sealed(found, b"".join([piece async for piece in content]))
-        return await self._inner.deliver(account, delivery_id, prefix, _pieces(sealed))
+        head, octets = [], 0
+        async for piece in content:
+            head.append(piece)
+            octets += len(piece)
+            if octets > LARGE_OCTETS:
+                async with self._large:
+                    return await self._deliver_large(found, delivery_id, prefix, head, content)
+        sealed = await self._sealed(found, b"".join(head))
+        return await self._inner.deliver(account, delivery_id, prefix, _pieces((sealed,)))
+
+    async def _deliver_large(
+        self, account: Account, delivery_id: str, prefix: bytes, head: list[bytes], content: AsyncIterator[bytes]
+    ) -> str:
+        """The same for a message that is looked at twice, and should be in memory once."""
+        payload = Payload(head)
+        head.clear()
+        async for piece in content:
+            payload.write(piece)
+        if await self._kind(account, _pieces(payload), payload.octets) is not None:
+            return await self._inner.deliver(account.address, delivery_id, prefix, _pieces(payload))
+        key, options = self._key(account)
+        sealed = self._sealer.work.seal_pieces(_pieces(payload), payload.octets, {key.address: key}, (), options)
+        async with aclosing(sealed):
+            return await self._inner.deliver(account.address, delivery_id, prefix, _octets(sealed, account.address))
 
     async def deliver_all(self, arrivals: Sequence[Arrival]) -> list[str | MaildropError]:
         ready: list[Arrival | MaildropError] = []
@@ -74,24 +99,44 @@ class SealedMaildrops:
 
     async def _sealed(self, account: Account, message: bytes) -> bytes:
         """`message`, encrypted once. Raises MaildropError: then it waits where it is."""
-        assert account.seal is not None
-        work = self._sealer.work
+        if await self._kind(account, _pieces((message,)), len(message)) is not None:
+            return message
+        key, options = self._key(account)
+        done = await self._sealer.work.seal(message, {key.address: key}, (), options)
+        if isinstance(done, Refused):
+            raise _cannot(account.address, done.reason)
+        return done.messages[0].octets
+
+    async def _kind(self, account: Account, content: AsyncIterator[bytes], octets: int) -> Kind | None:
+        """Raises MaildropError."""
         try:
-            if await work.kind_of(message) is not None:
-                return message
+            return await self._sealer.work.kind_of(content, octets)
         except SealProcessError as error:
             raise MaildropError(f"the mail of {account.address} cannot be encrypted now: {error}") from error
+
+    def _key(self, account: Account) -> tuple[RecipientKey, SealOptions]:
+        """What to encrypt to, and how. Raises MaildropError."""
+        assert account.seal is not None
         local_part, _, domain = account.address.rpartition("@")
         need, key = self._sealer.own(Path(local_part, domain), account.address, account.seal.material)
         if key is None:
-            raise MaildropError(f"the mail of {account.address} cannot be encrypted: {'; '.join(need.why)}")
-        options = SealOptions(now=self._sealer.now(), hide_subject=FOR_STORAGE.hide_subject)
-        done = await work.seal(message, {key.address: key}, (), options)
-        if isinstance(done, Refused):
-            raise MaildropError(f"the mail of {account.address} cannot be encrypted: {done.reason}")
-        return done.messages[0].octets
+            raise _cannot(account.address, "; ".join(need.why))
+        return key, SealOptions(now=self._sealer.now(), hide_subject=FOR_STORAGE.hide_subject)
 
 
-async def _pieces(octets: bytes) -> AsyncIterator[bytes]:
-    for at in range(0, len(octets), SMALL):
-        yield octets[at : at + SMALL]
+def _cannot(address: str, why: str) -> MaildropError:
+    return MaildropError(f"the mail of {address} cannot be encrypted: {why}")
+
+
+async def _pieces(octets: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in octets:
+        yield piece
+
+
+async def _octets(sealed: AsyncIterator[SealedFor | bytes | Refused], address: str) -> AsyncIterator[bytes]:
+    """Of the one message that it is. Raises MaildropError."""
+    async for each in sealed:
+        if isinstance(each, Refused):
+            raise _cannot(address, each.reason)
+        if isinstance(each, bytes):
+            yield each

@@ -1,5 +1,5 @@
-"""The gatherer that tells how a message is encrypted as a whole. It reads all of the content, so it asks first whether
-anybody has to know."""
+"""The gatherer that tells how a message is encrypted as a whole. It may read all of the content, so it asks first
+whether anybody has to know."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatepost.policy.checks import content_sealed
 from gatepost.policy.facts import MessageFacts
 from gatepost.policy.findings import Unavailable
 from gatepost.seal.process import SealProcessError
-from gatepost.spool.port import Content, SpoolError
+from gatepost.spool.port import SpoolError
 
 if TYPE_CHECKING:
     from gatepost.gate.session import GateSession
@@ -29,11 +29,6 @@ async def _kind(session: GateSession) -> str | Unavailable:
     if content is None or work is None:
         return Unavailable("the content is not at hand")
     try:
-        return await work.kind_of(await whole(content)) or ""
+        return await work.kind_of(content.chunks(), content.octets) or ""
     except (SpoolError, SealProcessError) as error:
         return Unavailable(str(error))
-
-
-async def whole(content: Content) -> bytes:
-    """All octets of it. Raises SpoolError."""
-    return b"".join([piece async for piece in content.chunks()])

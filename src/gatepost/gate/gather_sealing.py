@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatepost.gate.gather_sealed import whole
 from gatepost.gate.sealing import FOR_STORAGE, Choice, Sealer
 from gatepost.mail.address import Path
 from gatepost.mail.header import HeaderSection, section_end, walk
@@ -62,8 +61,7 @@ async def _plan(session: GateSession, facts: MessageFacts) -> SealPlan | Unavail
                 choices[str(path)] = choice
         if not needs:
             return SealPlan()
-        async with sealer.work.turn(content.octets):
-            kind = await sealer.work.kind_of(await whole(content))
+        kind = await sealer.work.kind_of(content.chunks(), content.octets)
     except (SpoolError, SealProcessError) as error:
         return Unavailable(str(error))
     return SealPlan(tuple(needs), kind or "")

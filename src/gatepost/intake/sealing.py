@@ -6,20 +6,20 @@ what cannot be (`policy.checks.seal_required`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 
 from gatepost.audit.event import Event
-from gatepost.gate.gather_sealed import whole
 from gatepost.gate.sealing import Choice, Sealer
 from gatepost.gate.session import GateSession
 from gatepost.mail.envelope import Envelope
 from gatepost.mail.reply import Reply
 from gatepost.policy.findings import SealNeed, SealPlan
 from gatepost.policy.verdict import Decision, Evaluated
-from gatepost.seal.model import Refused, SealedMessage, SealOptions
+from gatepost.seal.model import Refused, SealedFor, SealOptions
 from gatepost.spool.model import NewEntry
 from gatepost.spool.port import Content, SpoolStore
 
@@ -69,17 +69,32 @@ async def sealed_parts(
     added: the header fields at the end of `entry.prefix` that belong to the message (Date, ...): they are protected by
     the encryption too. Raises SpoolError; then nothing is kept, and `content` is the caller's.
     """
-    choices = gate.seal_choices
-    async with sealer.work.turn(content.octets):
-        message = added + await whole(content)
-        sealed: list[tuple[SealedMessage, Choice]] = []
-        for group in _alike(choices):
-            done = await _sealed(gate, sealer, message, entry.envelope, group)
-            if isinstance(done, Refused):
-                return NotSealed(done.reason)
-            sealed += done
-        del message
-        return _parts(gate, spool, entry, entry.prefix[: len(entry.prefix) - len(added)], content, sealed, plan)
+    needs = {need.recipient: need for need in plan.needs}
+    sealed: list[_Part] = []
+    try:
+        for group in _alike(gate.seal_choices):
+            refused = await _seal(gate, sealer, spool, added, content, entry.envelope, group, sealed)
+            if refused is not None:
+                _discard(sealed)
+                return NotSealed(refused.reason)
+        return _parts(gate, entry, entry.prefix[: len(entry.prefix) - len(added)], content, sealed, needs)
+    except BaseException:
+        _discard(sealed)
+        raise
+
+
+class _Part(msgspec.Struct):
+    """One sealed message, being written."""
+
+    of: SealedFor
+    choice: Choice
+    content: Content
+    is_8bit: bool = False
+
+
+def _discard(parts: Sequence[_Part]) -> None:
+    for part in parts:
+        part.content.discard()
 
 
 def _alike(choices: dict[str, Choice]) -> list[dict[str, Choice]]:
@@ -90,60 +105,63 @@ def _alike(choices: dict[str, Choice]) -> list[dict[str, Choice]]:
     return list(groups.values())
 
 
-async def _sealed(
-    gate: GateSession, sealer: Sealer, message: bytes, envelope: Envelope, group: dict[str, Choice]
-) -> list[tuple[SealedMessage, Choice]] | Refused:
+async def _seal(
+    gate: GateSession, sealer: Sealer, spool: SpoolStore, added: bytes, content: Content, envelope: Envelope,
+    group: dict[str, Choice], sealed: list[_Part],
+) -> Refused | None:  # fmt: skip
+    """Adds what `group` gets to `sealed`. Raises SpoolError."""
     keys = {choice.key.address: choice.key for choice in group.values()}
     by_address = {choice.key.address: choice for choice in group.values()}
     rule = next(iter(group.values())).rule
     signers = sealer.signers(envelope.reverse_path) if rule.sign else ()
     options = SealOptions(now=gate.parts.clock.now(), hide_subject=rule.hide_subject)
-    done = await sealer.work.seal(message, keys, signers, options)
-    if isinstance(done, Refused):
-        return done
-    return [(each, by_address[each.recipients[0]]) for each in done.messages]
+    octets = len(added) + content.octets
+    pieces = sealer.work.seal_pieces(_message(added, content), octets, keys, signers, options)
+    async with aclosing(pieces):
+        async for each in pieces:
+            match each:
+                case Refused():
+                    return each
+                case SealedFor():
+                    sealed.append(_Part(each, by_address[each.recipients[0]], spool.new_content()))
+                case _:
+                    part = sealed[-1]
+                    part.content.write(each)
+                    part.is_8bit = part.is_8bit or not each.isascii()
+    return None
+
+
+async def _message(added: bytes, content: Content) -> AsyncIterator[bytes]:
+    yield added
+    async for piece in content.chunks():
+        yield piece
 
 
 def _parts(
-    gate: GateSession,
-    spool: SpoolStore,
-    entry: NewEntry,
-    trace: bytes,
-    content: Content,
-    sealed: Sequence[tuple[SealedMessage, Choice]],
-    plan: SealPlan,
-) -> SealedParts:
+    gate: GateSession, entry: NewEntry, trace: bytes, content: Content, sealed: Sequence[_Part],
+    needs: dict[str, SealNeed],
+) -> SealedParts:  # fmt: skip
     entries: list[tuple[NewEntry, Content]] = []
     told: list[dict[str, Any]] = []
-    needs = {need.recipient: need for need in plan.needs}
     # By the address of the key: several recipients may stand for one account.
     addresses = [_key_address(gate.seal_choices.get(str(each.path))) for each in entry.envelope.recipients]
     left = [number for number, address in enumerate(addresses) if not address]
     entry_ids = iter([entry.id])
-    try:
-        if left:
-            entries.append((_for(entry, left, next(entry_ids)), content))
-            told += _clear(entries[0][0], needs)
-        for message, choice in sealed:
-            entry_id = next(entry_ids, None) or gate.parts.ids.new()
-            numbers = [number for number, address in enumerate(addresses) if address in message.recipients]
-            kept = spool.new_content()
-            part = _for(entry, numbers, entry_id)
-            told.append(_told(part, message, choice, needs))
-            part = msgspec.structs.replace(
-                part, prefix=trace, octets=len(trace) + len(message.octets),
-                has_8bit=not message.octets.isascii() or not trace.isascii(),
-                # No notice about it, ours or another host's, has more than the fields outside.
-                envelope=msgspec.structs.replace(part.envelope, ret="HDRS", size=None),
-            )  # fmt: skip
-            entries.append((part, kept))
-            kept.write(message.octets)
-            kept.finish()
-    except BaseException:
-        for _, kept in entries:
-            if kept is not content:
-                kept.discard()
-        raise
+    if left:
+        entries.append((_for(entry, left, next(entry_ids)), content))
+        told += _clear(entries[0][0], needs)
+    for part in sealed:
+        entry_id = next(entry_ids, None) or gate.parts.ids.new()
+        numbers = [number for number, address in enumerate(addresses) if address in part.of.recipients]
+        new = _for(entry, numbers, entry_id)
+        told.append(_told(new, part.of, part.choice, needs))
+        part.content.finish()
+        new = msgspec.structs.replace(
+            new, prefix=trace, octets=len(trace) + part.content.octets, has_8bit=part.is_8bit or not trace.isascii(),
+            # No notice about it, ours or another host's, has more than the fields outside.
+            envelope=msgspec.structs.replace(new.envelope, ret="HDRS", size=None),
+        )  # fmt: skip
+        entries.append((new, part.content))
     if not left:
         content.discard()
     return SealedParts(tuple(entries), tuple(told))
@@ -162,7 +180,7 @@ def _key_address(choice: Choice | None) -> str:
     return choice.key.address if choice is not None else ""
 
 
-def _told(part: NewEntry, message: SealedMessage, choice: Choice, needs: dict[str, SealNeed]) -> dict[str, Any]:
+def _told(part: NewEntry, message: SealedFor, choice: Choice, needs: dict[str, SealNeed]) -> dict[str, Any]:
     recipients = [str(recipient.path) for recipient in part.envelope.recipients]
     warned = [why for recipient in recipients for why in needs[recipient].why]
     return {

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from gatepost.mail.address import Path
 from gatepost.mail.header import HeaderSection
 from gatepost.mail.header_address import HeaderAddressError, parse_address_list
 from gatepost.seal.cms.names import address_key
@@ -87,6 +88,17 @@ def author_field(header: HeaderSection) -> AutocryptField | None:
     """The one Autocrypt field that belongs to the one author; None where there is none, or more than one (§2.3)."""
     if any(value.lower().startswith(b"multipart/report") for value in header.values(b"content-type")):
         return None
+    path = author_of(header)
+    if path is None:
+        return None
+    author = address_key(str(path))
+    fields = [field for value in header.values(NAME) if (field := parse_autocrypt(value)) is not None]
+    own = [field for field in fields if field.address == author]
+    return own[0] if len(own) == 1 else None
+
+
+def author_of(header: HeaderSection) -> Path | None:
+    """The one address in the one From; None where there are more, or none that can be read."""
     authors = header.values(b"from")
     if len(authors) != 1:
         return None
@@ -94,12 +106,7 @@ def author_field(header: HeaderSection) -> AutocryptField | None:
         mailboxes = parse_address_list(authors[0]).mailboxes
     except HeaderAddressError:
         return None
-    if len(mailboxes) != 1:
-        return None
-    author = address_key(str(mailboxes[0].path))
-    fields = [field for value in header.values(NAME) if (field := parse_autocrypt(value)) is not None]
-    own = [field for field in fields if field.address == author]
-    return own[0] if len(own) == 1 else None
+    return mailboxes[0].path if len(mailboxes) == 1 else None
 
 
 def parse_autocrypt(value: bytes) -> AutocryptField | None:

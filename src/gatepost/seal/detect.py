@@ -40,6 +40,11 @@ def is_sealed(message: bytes) -> Kind | None:
     return layer.kind if layer is not None and layer.what == "encrypted" else None
 
 
+def may_be_sealed(entity: Entity) -> bool:
+    """Whether the type says that it is; where not, nothing of the body has to be looked at."""
+    return entity.content_type.name in (*_SMIME, "multipart/encrypted")
+
+
 def layer_of(entity: Entity) -> Layer | None:
     """The outermost layer of encryption or signature that is the whole of `entity`, None when there is none."""
     kind = entity.content_type

@@ -8,6 +8,7 @@ from __future__ import annotations
 import binascii
 import quopri
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -66,6 +67,17 @@ def canonical(octets: bytes) -> bytes:
     if octets.count(b"\n") != octets.count(b"\r\n") or octets.count(b"\r") != octets.count(b"\r\n"):
         octets = _BARE.sub(b"\r\n", octets)
     return octets
+
+
+def with_crlf(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """`pieces`, made `canonical` one by one."""
+    held = b""  # a CR whose LF may come with the next piece
+    for piece in pieces:
+        octets = held + piece if held else piece
+        held = b"\r" if octets.endswith(b"\r") else b""
+        yield canonical(octets[:-1] if held else octets)
+    if held:
+        yield b"\r\n"
 
 
 def parse(octets: bytes) -> Entity:
@@ -145,10 +157,23 @@ def from_base64(text: bytes) -> bytes | None:
         return None
 
 
-def to_base64(octets: bytes) -> bytes:
+def to_base64(octets: bytes | memoryview) -> bytes:
     """In lines of 76 that end in CRLF."""
     view = memoryview(octets)
     encode = binascii.b2a_base64
     lines = [encode(view[at : at + LINE_OCTETS], newline=False) for at in range(0, len(octets), LINE_OCTETS)]
     lines.append(b"")
     return b"\r\n".join(lines)
+
+
+def base64_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """`to_base64` of all of them, piece by piece."""
+    held = b""
+    for piece in pieces:
+        octets = held + piece
+        end = len(octets) - len(octets) % LINE_OCTETS
+        if end:
+            yield to_base64(memoryview(octets)[:end])
+        held = octets[end:]
+    if held:
+        yield to_base64(held)

@@ -99,14 +99,19 @@ class SealOptions(msgspec.Struct, frozen=True, kw_only=True):
     cipher: Cipher = "aes-256-gcm"
 
 
-class SealedMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One message, to be sent to `recipients` and nobody else. keys: the fingerprints that open it."""
+class SealedFor(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one message, to be sent to `recipients` and nobody else. keys: the fingerprints that open it."""
 
     kind: Kind
     recipients: tuple[str, ...]
     keys: tuple[str, ...]
-    octets: bytes
     is_signed: bool
+
+
+class SealedMessage(SealedFor, frozen=True, kw_only=True):
+    """It with all of its octets."""
+
+    octets: bytes
 
 
 class Sealed(msgspec.Struct, frozen=True):

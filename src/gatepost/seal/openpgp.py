@@ -7,16 +7,20 @@ and decryption hands nothing out before the end was seen.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
+from gatepost.seal.mime import base64_pieces, with_crlf
 from gatepost.seal.model import KnownKey, RecipientKey, Secret, SignatureState, Signer, SigningKey
 from gatepost.seal.openpgp_keys import addresses_of, components_of, packets_of
 from gatepost.seal.openpgp_library import OpenPgpError, call, library
+from gatepost.seal.payload import MemoryFile, Payload
 
 _NO_KEY: Final = "none of the private keys opens it"
+_MARKER: Final = b"\xca\x03PGP"  # a packet that every reader skips (RFC 9580 §5.8)
 _COMPRESSED: Final = (
     "the signature lies inside of compressed text, where it cannot be checked here; ask for one that is not compressed"
 )
@@ -31,20 +35,39 @@ class PgpText(msgspec.Struct, frozen=True):
     remark: str = ""
 
 
-def encrypt_mime(payload: bytes, keys: Sequence[RecipientKey], signer: SigningKey | None) -> bytes:
+def encrypt_mime(payload: Payload, keys: Sequence[RecipientKey], signer: SigningKey | None) -> Iterator[bytes]:
     """The fields of MIME and the body of a message that holds `payload` encrypted to `keys`. Raises OpenPgpError."""
     certs = [call(library().Cert.from_bytes, key.material) for key in keys]
     by = _signer(signer) if signer else None
-    armoured = call(lambda: library().encrypt(payload, recipients=certs, signer=by))
+    if payload.file is not None:
+        armoured = _armoured(_encrypted_file(payload.file, certs, by))
+    else:
+        armoured = with_crlf((call(lambda: library().encrypt(payload.whole(), recipients=certs, signer=by)),))
     boundary = b"=_" + secrets.token_hex(16).encode()
-    return b"".join([
+    before = b"".join([
         b'MIME-Version: 1.0\r\nContent-Type: multipart/encrypted; protocol="application/pgp-encrypted";\r\n boundary="',
         boundary, b'"\r\n\r\n--', boundary,
         b"\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n\r\n--", boundary,
         b'\r\nContent-Type: application/octet-stream; name="encrypted.asc"\r\n'
         b'Content-Disposition: inline; filename="encrypted.asc"\r\n\r\n',
-        bytes(armoured).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), b"\r\n--", boundary, b"--\r\n",
     ])  # fmt: skip
+    return chain((before,), armoured, (b"\r\n--" + boundary + b"--\r\n",))
+
+
+def _encrypted_file(file: MemoryFile, certs: Sequence[Any], by: Any) -> MemoryFile:
+    """Of octets the library makes several copies; of a file it holds no more than a piece. Its armour would be written
+    line by line, which takes longer than all the rest."""
+    into = MemoryFile()
+    call(lambda: library().encrypt_file(file.path, into.path, recipients=certs, signer=by, armor=False))
+    return into
+
+
+def _armoured(packets: MemoryFile) -> Iterator[bytes]:
+    """Without a checksum (RFC 9580 §6.1), whose lack GnuPG 2.2 takes for the end of the data only behind a "="."""
+    marker = _MARKER if packets.octets % 3 == 0 else b""
+    yield b"-----BEGIN PGP MESSAGE-----\r\n\r\n"
+    yield from base64_pieces(chain((marker,), packets.once()))
+    yield b"-----END PGP MESSAGE-----\r\n"
 
 
 def _signer(key: SigningKey) -> Any:

@@ -24,10 +24,11 @@ Protection = Literal["none", "cipher", "clear", "draft"]
 
 
 class Wrapped(msgspec.Struct, frozen=True):
-    """outer: the fields that stay readable, without those of MIME. payload: what is to be signed and encrypted."""
+    """outer: the fields that stay readable, without those of MIME. inner: those of what is to be signed and encrypted,
+    with their blank line; the body follows as it is."""
 
     outer: bytes
-    payload: bytes
+    inner: bytes
 
 
 class Unwrapped(msgspec.Struct, frozen=True):
@@ -49,14 +50,14 @@ def _octets(section: HeaderSection, field: Field) -> bytes:
     return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
 
 
-def wrap(message: Entity, *, hide_subject: bool) -> Wrapped:
-    """`message` as a payload with its fields protected, and the fields that stand outside of it (§5.2)."""
+def wrap(message: HeaderSection, *, hide_subject: bool, is_ascii: bool) -> Wrapped:
+    """The fields of `message` as they stand inside, protected, and those outside (§5.2). is_ascii: its body is."""
     outer: list[bytes] = []
     inner: list[bytes] = []
     recorded: list[bytes] = []
     structural: list[bytes] = []
-    for field in message.header.fields:
-        octets = _octets(message.header, field)
+    for field in message.fields:
+        octets = _octets(message, field)
         if field.name in TRACE:
             outer.append(octets)
         elif _is_structural(field.name):
@@ -68,11 +69,11 @@ def wrap(message: Entity, *, hide_subject: bool) -> Wrapped:
             if field.name not in _INSIDE_ONLY and not field.name.startswith(b"arc-"):
                 outer.append(octets)
                 recorded.append(b"HP-Outer: " + octets)
-    header = b"".join([*inner, *recorded, *_marked(structural, message.body)])
-    return Wrapped(b"".join(outer), header + b"\r\n" + message.body)
+    header = b"".join([*inner, *recorded, *_marked(structural, is_ascii=is_ascii)])
+    return Wrapped(b"".join(outer), header + b"\r\n")
 
 
-def _marked(structural: list[bytes], body: bytes) -> list[bytes]:
+def _marked(structural: list[bytes], *, is_ascii: bool) -> list[bytes]:
     """The fields of MIME, the Content-Type saying that fields are protected (§2.1.1)."""
     marked = []
     for octets in structural:
@@ -81,7 +82,7 @@ def _marked(structural: list[bytes], body: bytes) -> list[bytes]:
         marked.append(octets)
     if not any(octets[:13].lower() == b"content-type:" for octets in structural):
         # Text without MIME is ASCII by the letter (RFC 2045 §5.2); where it is not, UTF-8 is what it is these days.
-        charset = b"us-ascii" if body.isascii() else b"utf-8"
+        charset = b"us-ascii" if is_ascii else b"utf-8"
         marked.append(b"Content-Type: text/plain; charset=" + charset + b'; hp="cipher"\r\n')
     return marked
 

@@ -6,17 +6,20 @@ elsewhere; so is what becomes of recipients without one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
+from gatepost.mail.header import HeaderSection, section_end
 from gatepost.mail.header_address import HeaderAddressError, parse_address_list
 from gatepost.seal import openpgp, smime
 from gatepost.seal.cms.names import address_key
-from gatepost.seal.detect import is_sealed
+from gatepost.seal.detect import is_sealed, may_be_sealed
 from gatepost.seal.keys import check_key
-from gatepost.seal.mime import Entity, canonical, parse
-from gatepost.seal.model import Kind, RecipientKey, Refused, Sealed, SealedMessage, SealOptions, SigningKey
+from gatepost.seal.mime import parse, with_crlf
+from gatepost.seal.model import Kind, RecipientKey, Refused, Sealed, SealedFor, SealedMessage, SealOptions, SigningKey
 from gatepost.seal.openpgp_library import OpenPgpError
-from gatepost.seal.protected_headers import Wrapped, wrap
+from gatepost.seal.payload import Payload
+from gatepost.seal.protected_headers import wrap
 from gatepost.seal.smime_keys import KeyLocked
 
 KINDS: tuple[Kind, ...] = ("openpgp", "smime")
@@ -30,12 +33,73 @@ def seal(message: bytes, keys: Mapping[str, RecipientKey], signer: Signers, opti
     one of each kind; of a kind that has none, messages are not signed. Recipients that neither To nor Cc name get a
     message of their own. Bcc is removed, the line ends become CRLF, all other octets stay. Raises nothing.
     """
+    found: list[tuple[SealedFor, list[bytes]]] = []
+    for each in seal_pieces((message,), keys, signer, options):
+        match each:
+            case Refused():
+                return each
+            case SealedFor():
+                found.append((each, []))
+            case _:
+                found[-1][1].append(each)
+    return Sealed(tuple(
+        SealedMessage(
+            kind=of.kind, recipients=of.recipients, keys=of.keys, is_signed=of.is_signed, octets=b"".join(pieces)
+        )
+        for of, pieces in found
+    ))  # fmt: skip
+
+
+def seal_pieces(
+    message: Iterable[bytes], keys: Mapping[str, RecipientKey], signer: Signers, options: SealOptions
+) -> Iterator[SealedFor | bytes | Refused]:
+    """As `seal`, with little more memory than `message` needs: each message is told, then come its pieces.
+
+    A refusal ends it, at any place: what came before is worth nothing then.
+    """
+    signers = _by_kind(signer)
+    fault = _refusal(keys, signers, options)
+    if fault is not None:
+        yield fault
+        return
+    header, body = _arrived(message)
+    if header is None:
+        yield Refused("sealed", "the message is encrypted already; it is not encrypted twice")
+        return
+    is_ascii = False
+    if not header.values(b"content-type"):  # the type that it gets is told by all of it
+        body = (b"".join(body),)
+        is_ascii = body[0].isascii()
+    wrapped = wrap(header, hide_subject=options.hide_subject, is_ascii=is_ascii)
+    payload = Payload(chain((wrapped.inner,), body))
+    try:
+        for kind, group in _groups(header, keys):
+            signing = signers.get(kind)
+            # Two addresses may share a key, which is named once.
+            distinct = list({key.fingerprint: key for key in group.values()}.values())
+            pieces = _encrypted(payload, kind, distinct, signing, options)
+            yield SealedFor(
+                kind=kind, recipients=tuple(group), keys=tuple(key.fingerprint for key in distinct),
+                is_signed=signing is not None,
+            )  # fmt: skip
+            yield wrapped.outer
+            yield from pieces
+    except KeyLocked as error:
+        yield Refused("signer", str(error))
+    except OpenPgpError as error:
+        yield Refused("unavailable" if error.is_missing else "signer", f"OpenPGP could not seal it: {error}")
+    except ValueError as error:
+        yield Refused("algorithm", f"S/MIME could not seal it: {error}")
+    finally:
+        payload.close()  # somebody's traceback may keep it for a while
+
+
+def _refusal(
+    keys: Mapping[str, RecipientKey], signers: Mapping[Kind, SigningKey], options: SealOptions
+) -> Refused | None:
+    """What forbids it before the message is looked at."""
     if not keys:
         return Refused("no_key", "there is nobody to encrypt to: give a key for each recipient")
-    message = canonical(message)
-    if is_sealed(message):
-        return Refused("sealed", "the message is encrypted already; it is not encrypted twice")
-    signers = _by_kind(signer)
     if options.cipher == "aes-256-cbc" and "smime" not in signers and any(key.kind == "smime" for key in keys.values()):
         return Refused("cipher", "AES-CBC does not protect against changes, so it is used with a signature only")
     for each in signers.values():
@@ -45,18 +109,24 @@ def seal(message: bytes, keys: Mapping[str, RecipientKey], signer: Signers, opti
         fault = _fault(address, key, options)
         if fault is not None:
             return fault
-    entity = parse(message)
-    wrapped = wrap(entity, hide_subject=options.hide_subject)
-    try:
-        return Sealed(tuple(
-            _sealed(wrapped, kind, group, signers.get(kind), options) for kind, group in _groups(entity, keys)
-        ))  # fmt: skip
-    except KeyLocked as error:
-        return Refused("signer", str(error))
-    except OpenPgpError as error:
-        return Refused("unavailable" if error.is_missing else "signer", f"OpenPGP could not seal it: {error}")
-    except ValueError as error:
-        return Refused("algorithm", f"S/MIME could not seal it: {error}")
+    return None
+
+
+def _arrived(message: Iterable[bytes]) -> tuple[HeaderSection | None, Iterable[bytes]]:
+    """The header and the pieces of the body, all with CRLF; no header where it is encrypted already."""
+    pieces = with_crlf(message)
+    head = b""
+    for piece in pieces:
+        head, searched = head + piece, len(head)
+        if section_end(head, searched) >= 0:
+            break
+    entity = parse(head)
+    if may_be_sealed(entity):
+        head = b"".join((head, *pieces))
+        entity = parse(head)
+        if is_sealed(head):
+            return None, ()
+    return entity.header, chain((entity.body,), pieces)
 
 
 def _by_kind(signer: Signers) -> dict[Kind, SigningKey]:
@@ -77,9 +147,9 @@ def _fault(address: str, key: RecipientKey, options: SealOptions) -> Refused | N
     return None
 
 
-def _groups(entity: Entity, keys: Mapping[str, RecipientKey]) -> list[tuple[Kind, dict[str, RecipientKey]]]:
+def _groups(header: HeaderSection, keys: Mapping[str, RecipientKey]) -> list[tuple[Kind, dict[str, RecipientKey]]]:
     """Those whom the header names together, by kind; all others one by one."""
-    named = _named(entity)
+    named = _named(header)
     groups: list[tuple[Kind, dict[str, RecipientKey]]] = []
     for kind in KINDS:
         of_kind = {address: key for address, key in keys.items() if key.kind == kind}
@@ -90,11 +160,11 @@ def _groups(entity: Entity, keys: Mapping[str, RecipientKey]) -> list[tuple[Kind
     return groups
 
 
-def _named(entity: Entity) -> set[str]:
+def _named(header: HeaderSection) -> set[str]:
     """Whom To and Cc name. A field that cannot be understood names nobody, which hides too much and not too little."""
     found: set[str] = set()
     for name in (b"to", b"cc"):
-        for value in entity.header.values(name):
+        for value in header.values(name):
             try:
                 found |= {address_key(str(mailbox.path)) for mailbox in parse_address_list(value).mailboxes}
             except HeaderAddressError:
@@ -102,20 +172,10 @@ def _named(entity: Entity) -> set[str]:
     return found
 
 
-def _sealed(
-    wrapped: Wrapped, kind: Kind, group: Mapping[str, RecipientKey], signer: SigningKey | None, options: SealOptions
-) -> SealedMessage:
-    # Two addresses may share a key, which is named once.
-    distinct = list({key.fingerprint: key for key in group.values()}.values())
+def _encrypted(
+    payload: Payload, kind: Kind, keys: Sequence[RecipientKey], signer: SigningKey | None, options: SealOptions
+) -> Iterator[bytes]:
     if kind == "openpgp":
-        body = openpgp.encrypt_mime(wrapped.payload, distinct, signer)
-    else:
-        payload = smime.sign_mime(wrapped.payload, signer, options.now) if signer else wrapped.payload
-        body = smime.encrypt_mime(payload, distinct, options.cipher)
-    return SealedMessage(
-        kind=kind,
-        recipients=tuple(group),
-        keys=tuple(key.fingerprint for key in distinct),
-        octets=wrapped.outer + body,
-        is_signed=signer is not None,
-    )
+        return openpgp.encrypt_mime(payload, keys, signer)
+    signed = smime.sign_mime(payload, signer, options.now) if signer else payload
+    return smime.encrypt_mime(signed, keys, options.cipher)

@@ -32,7 +32,7 @@ def load_signer(domain: str, material: bytes, passphrase: str | None, now: datet
     kind = kind_of_private(material)
     if kind == "smime":
         try:
-            own = load_private(material, passphrase, ()).certificates[0]
+            own = load_private(material, passphrase, (), is_new=True).certificates[0]
         except KeyLocked as error:
             raise ValueError(str(error)) from None
         if now < own.not_valid_before_utc:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 
 import msgspec
 from cryptography import x509
@@ -16,8 +17,9 @@ from gatepost.seal.cms.chain import leads_to
 from gatepost.seal.cms.enveloped import CannotOpen, OpenedContent, Opener, envelop, open_envelope
 from gatepost.seal.cms.names import addresses, fingerprint
 from gatepost.seal.cms.signed import BadSignature, SignedContent, read_signed, sign_detached
-from gatepost.seal.mime import canonical, to_base64
+from gatepost.seal.mime import base64_pieces, canonical, to_base64
 from gatepost.seal.model import Cipher, KnownKey, RecipientKey, Secret, SignatureState, Signer, SigningKey
+from gatepost.seal.payload import Framed, Payload, Pieces
 from gatepost.seal.smime_keys import KeyLocked, load_certificate, load_private
 
 _SMIME_TYPE = {"aes-256-gcm": b"authEnveloped-data", "aes-256-cbc": b"enveloped-data"}
@@ -32,18 +34,18 @@ class SignedText(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def encrypt_mime(payload: bytes, keys: Sequence[RecipientKey], cipher: Cipher) -> bytes:
+def encrypt_mime(payload: Pieces, keys: Sequence[RecipientKey], cipher: Cipher) -> Iterator[bytes]:
     """The fields of MIME and the body of a message that holds `payload` for `keys`. Raises ValueError."""
     data = envelop(payload, [load_certificate(key.material) for key in keys], cipher)
-    return b"".join([
-        b"MIME-Version: 1.0\r\nContent-Type: application/pkcs7-mime; smime-type=", _SMIME_TYPE[cipher],
+    head = (
+        b"MIME-Version: 1.0\r\nContent-Type: application/pkcs7-mime; smime-type=" + _SMIME_TYPE[cipher] +
         b';\r\n name="smime.p7m"\r\nContent-Transfer-Encoding: base64\r\n'
-        b'Content-Disposition: attachment; filename="smime.p7m"\r\n\r\n',
-        to_base64(data),
-    ])  # fmt: skip
+        b'Content-Disposition: attachment; filename="smime.p7m"\r\n\r\n'
+    )  # fmt: skip
+    return chain((head,), base64_pieces(data))
 
 
-def sign_mime(payload: bytes, key: SigningKey, now: datetime) -> bytes:
+def sign_mime(payload: Payload, key: SigningKey, now: datetime) -> Framed:
     """A multipart/signed entity around `payload`, which is canonical (CRLF). Raises KeyLocked."""
     private = load_private(key.material, key.passphrase, key.certificates)
     if not isinstance(private.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
@@ -51,14 +53,17 @@ def sign_mime(payload: bytes, key: SigningKey, now: datetime) -> bytes:
     signature = sign_detached(payload, private.key, private.certificates, now)
     digest = b"sha-512" if isinstance(private.key, ed25519.Ed25519PrivateKey) else b"sha-256"
     boundary = b"=_" + secrets.token_hex(16).encode()
-    return b"".join([
+    before = b"".join([
         b'Content-Type: multipart/signed; protocol="application/pkcs7-signature";\r\n micalg=', digest,
-        b'; boundary="', boundary, b'"\r\n\r\n--', boundary, b"\r\n", payload, b"\r\n--", boundary,
-        b'\r\nContent-Type: application/pkcs7-signature; name="smime.p7s"\r\n'
+        b'; boundary="', boundary, b'"\r\n\r\n--', boundary, b"\r\n",
+    ])  # fmt: skip
+    after = b"".join([
+        b"\r\n--", boundary, b'\r\nContent-Type: application/pkcs7-signature; name="smime.p7s"\r\n'
         b"Content-Transfer-Encoding: base64\r\n"
         b'Content-Disposition: attachment; filename="smime.p7s"\r\n\r\n',
         to_base64(signature), b"--", boundary, b"--\r\n",
     ])  # fmt: skip
+    return Framed(before, payload, after)
 
 
 def decrypt(data: bytes, openers: Sequence[Secret]) -> OpenedContent:

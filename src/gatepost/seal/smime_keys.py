@@ -103,17 +103,24 @@ def _usage_fault(certificate: x509.Certificate, public: object) -> str:
     return ""
 
 
-def load_private(material: bytes, passphrase: str | None, certificates: tuple[bytes, ...]) -> PrivateKeyFile:
-    """The private key and its certificates, of PKCS #8 or PKCS #12, PEM or DER. Raises KeyLocked."""
+def load_private(
+    material: bytes, passphrase: str | None, certificates: tuple[bytes, ...], *, is_new: bool = False
+) -> PrivateKeyFile:
+    """The private key and its certificates, of PKCS #8 or PKCS #12, PEM or DER. Raises KeyLocked.
+
+    is_new: the numbers of an RSA key are tried too, which takes 0.1 seconds: once at the start, not for each message.
+    """
     secret = passphrase.encode() if passphrase else None
     more = tuple(load_certificate(each) for each in certificates)
     try:
         if b"-----BEGIN" in material:
             found = read_pem(material) if b"BEGIN CERTIFICATE" in material else []
-            key: object = serialization.load_pem_private_key(material, secret)
+            key: object = serialization.load_pem_private_key(
+                material, secret, unsafe_skip_rsa_key_validation=not is_new
+            )
             return PrivateKeyFile(key, _own_first(key, (*more, *found)))
         try:
-            key = serialization.load_der_private_key(material, secret)
+            key = serialization.load_der_private_key(material, secret, unsafe_skip_rsa_key_validation=not is_new)
         except (ValueError, TypeError):
             loaded = pkcs12.load_pkcs12(material, secret)
             key = loaded.key

@@ -165,13 +165,15 @@ class _Reader:
 
 def tlv(tag: int, *parts: bytes) -> bytes:
     """A value in DER, of contents in pieces."""
-    length = sum(map(len, parts))
+    return b"".join((head(tag, sum(map(len, parts))), *parts))
+
+
+def head(tag: int, length: int) -> bytes:
+    """Tag and length of a value whose contents, so many octets, follow."""
     if length < 0x80:
-        head = bytes((tag, length))
-    else:
-        size = (length.bit_length() + 7) // 8
-        head = bytes((tag, 0x80 | size)) + length.to_bytes(size, "big")
-    return b"".join((head, *parts))
+        return bytes((tag, length))
+    size = (length.bit_length() + 7) // 8
+    return bytes((tag, 0x80 | size)) + length.to_bytes(size, "big")
 
 
 def sequence(*parts: bytes) -> bytes:

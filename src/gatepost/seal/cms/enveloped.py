@@ -7,7 +7,7 @@ is for the caller: it is not authenticated.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from cryptography import x509
@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, keywrap, padding, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, AsymmetricPadding, PKCS1v15
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import AEADEncryptionContext, Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
 
 from gatepost.seal.cms import ber
@@ -23,6 +23,7 @@ from gatepost.seal.cms import identifiers as ids
 from gatepost.seal.cms.ber import BerError, Node
 from gatepost.seal.cms.names import issuer_and_serial, key_identifier
 from gatepost.seal.model import Cipher as CipherName
+from gatepost.seal.payload import Pieces
 
 GCM_NONCE_OCTETS, GCM_TAG_OCTETS, BLOCK_BITS = 12, 16, 128
 
@@ -47,36 +48,51 @@ class Opener(msgspec.Struct, frozen=True):
     key: PrivateKey
 
 
-def envelop(content: bytes, certificates: Sequence[x509.Certificate], cipher: CipherName) -> bytes:
-    """A ContentInfo in DER that the owners of `certificates` can open. Raises ValueError for a key of another kind."""
+def envelop(content: Pieces, certificates: Sequence[x509.Certificate], cipher: CipherName) -> Iterator[bytes]:
+    """A ContentInfo in DER that the owners of `certificates` can open, piece by piece. Raises ValueError for a key of
+    another kind."""
     key = secrets.token_bytes(32)
     infos = ber.set_of(_recipient_info(key, certificate) for certificate in certificates)
     if cipher == "aes-256-gcm":
         nonce = secrets.token_bytes(GCM_NONCE_OCTETS)
-        encryptor = Cipher(algorithms.AES(key), modes.GCM(nonce)).encryptor()
-        ciphertext = encryptor.update(content) + encryptor.finalize()
         parameters = ber.sequence(ber.octet_string(nonce), ber.integer(GCM_TAG_OCTETS))
-        body = ber.sequence(
-            ber.integer(0),
-            infos,
-            _encrypted_content(ids.AES256_GCM, parameters, ciphertext),
-            ber.octet_string(encryptor.tag),
-        )
-        return ber.sequence(ber.oid(ids.AUTH_ENVELOPED_DATA), ber.tlv(0xA0, body))
+        heads = _heads(
+            ids.AUTH_ENVELOPED_DATA, ber.integer(0) + infos, ber.algorithm(ids.AES256_GCM, parameters),
+            content.octets, len(ber.octet_string(bytes(GCM_TAG_OCTETS))),
+        )  # fmt: skip
+        return _by_gcm(heads, content, Cipher(algorithms.AES(key), modes.GCM(nonce)).encryptor())
     iv = secrets.token_bytes(16)
-    encryptor_cbc = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
-    padder = padding.PKCS7(BLOCK_BITS).padder()
-    ciphertext = encryptor_cbc.update(padder.update(content) + padder.finalize()) + encryptor_cbc.finalize()
     # Version 2 as soon as one recipient agrees on a key (RFC 5652 §6.1).
     version = 0 if all(isinstance(each.public_key(), rsa.RSAPublicKey) for each in certificates) else 2
-    body = ber.sequence(
-        ber.integer(version), infos, _encrypted_content(ids.AES256_CBC, ber.octet_string(iv), ciphertext)
-    )
-    return ber.sequence(ber.oid(ids.ENVELOPED_DATA), ber.tlv(0xA0, body))
+    padded = content.octets + 16 - content.octets % 16
+    algorithm = ber.algorithm(ids.AES256_CBC, ber.octet_string(iv))
+    heads = _heads(ids.ENVELOPED_DATA, ber.integer(version) + infos, algorithm, padded, 0)
+    return _by_cbc(heads, content, Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor())
 
 
-def _encrypted_content(algorithm: str, parameters: bytes, ciphertext: bytes) -> bytes:
-    return ber.sequence(ber.oid(ids.DATA), ber.algorithm(algorithm, parameters), ber.tlv(0x80, ciphertext))
+def _heads(name: str, before: bytes, algorithm: bytes, octets: int, behind: int) -> bytes:
+    """All that stands before the ciphertext of so many octets, which so many others follow."""
+    start = ber.oid(ids.DATA) + algorithm + ber.head(0x80, octets)
+    encrypted = ber.head(ber.SEQUENCE, len(start) + octets) + start
+    inner = before + encrypted
+    body = ber.head(ber.SEQUENCE, len(inner) + octets + behind) + inner
+    info = ber.oid(name) + ber.head(0xA0, len(body) + octets + behind) + body
+    return ber.head(ber.SEQUENCE, len(info) + octets + behind) + info
+
+
+def _by_gcm(heads: bytes, content: Pieces, encryptor: AEADEncryptionContext) -> Iterator[bytes]:
+    yield heads
+    for piece in content:
+        yield encryptor.update(piece)
+    yield encryptor.finalize() + ber.octet_string(encryptor.tag)
+
+
+def _by_cbc(heads: bytes, content: Pieces, encryptor: CipherContext) -> Iterator[bytes]:
+    yield heads
+    padder = padding.PKCS7(BLOCK_BITS).padder()
+    for piece in content:
+        yield encryptor.update(padder.update(piece))
+    yield encryptor.update(padder.finalize()) + encryptor.finalize()
 
 
 def _recipient_info(key: bytes, certificate: x509.Certificate) -> bytes:

@@ -5,7 +5,7 @@ Digests are SHA-2 only: a signature that rests on SHA-1 or MD5 counts as none th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -39,13 +39,14 @@ class SignedContent(msgspec.Struct, frozen=True):
 
 
 def sign_detached(
-    content: bytes, key: SigningPrivateKey, certificates: Sequence[x509.Certificate], now: datetime
+    content: Iterable[bytes], key: SigningPrivateKey, certificates: Sequence[x509.Certificate], now: datetime
 ) -> bytes:
     """A ContentInfo in DER that signs `content` without holding it. certificates: the signer's own first."""
     is_ed25519 = isinstance(key, ed25519.Ed25519PrivateKey)  # SHA-512 goes with it (RFC 8419 §3.1)
     digest_name, digest = (ids.SHA512, hashes.SHA512()) if is_ed25519 else (ids.SHA256, hashes.SHA256())
     hasher = hashes.Hash(digest)
-    hasher.update(content)
+    for piece in content:
+        hasher.update(piece)
     capabilities = ber.sequence(ber.algorithm(ids.AES256_GCM), ber.algorithm(ids.AES256_CBC))
     attributes = [
         _attribute(ids.CONTENT_TYPE, ber.oid(ids.DATA)),
