@@ -10,10 +10,13 @@ from typing import Final, Literal
 
 import msgspec
 
+from gatepost.mail.address import Path
 from gatepost.mail.network import is_special, parse_ip
 from gatepost.ports.resolver import Answer, Outcome, Resolver
 from gatepost.verify import own_spf
 from gatepost.verify.host_names import MAX_NAMES, names_of, verified
+from gatepost.verify.spf import Client, check_host
+from gatepost.verify.spf_record import VERSION, records_among
 
 Status = Literal["ok", "wrong", "unknown", "advice", "info"]
 NULL_MX: Final = "0 ."
@@ -134,13 +137,15 @@ async def _greeting_spf(resolver: Resolver, host: Host) -> Finding:
     answer = await resolver.query(host.name, "TXT")
     if answer.outcome is Outcome.FAILED:
         return _unknown(host.name, "SPF", answer)
-    records = tuple(own_spf.records_of(answer.records))
-    expected = f"{own_spf.VERSION} a -all"
+    records = tuple(records_among(answer.records))
+    expected = f"{VERSION} a -all"
     if not records:
         return Finding(host.name, "SPF", "advice", (), expected, "it speaks for reports, which have no other sender")
     if len(records) > 1:
         why = "of several records none counts (RFC 7208 4.5)"
         return Finding(host.name, "SPF", "wrong", records, expected, why)
+    if error := own_spf.error_in(records[0]):
+        return Finding(host.name, "SPF", "wrong", records, expected, error)
     reading = own_spf.read(records[0], host.name, _sender(host, False))
     if reading.missing and reading.fails and not reading.follows and not host.smarthost:
         why = f"{', '.join(reading.missing)} is not in it, so reports from here fail"
@@ -215,9 +220,9 @@ async def _spf(resolver: Resolver, domain: str, host: Host, leads_here: bool | N
     answer = await resolver.query(domain, "TXT")
     if answer.outcome is Outcome.FAILED:
         return _unknown(domain, "SPF", answer)
-    records = tuple(own_spf.records_of(answer.records))
+    records = tuple(records_among(answer.records))
     mine = "mx" if leads_here is not False else f"a:{host.name}"
-    expected = f"{own_spf.VERSION} {mine} -all"
+    expected = f"{VERSION} {mine} -all"
     if host.smarthost:
         return _spf_of_smarthost(domain, records, host)
     if not records:
@@ -226,6 +231,8 @@ async def _spf(resolver: Resolver, domain: str, host: Host, leads_here: bool | N
     if len(records) > 1:
         why = "of several records none counts (RFC 7208 4.5)"
         return Finding(domain, "SPF", "wrong", records, expected, why)
+    if error := own_spf.error_in(records[0]):
+        return Finding(domain, "SPF", "wrong", records, expected, error)
     reading = own_spf.read(records[0], domain, _sender(host, leads_here))
     if reading.everybody:
         why = "it lets the whole world send in the name of the domain"
@@ -234,10 +241,28 @@ async def _spf(resolver: Resolver, domain: str, host: Host, leads_here: bool | N
         return Finding(domain, "SPF", "ok", records)
     missing = ", ".join(reading.missing)
     if reading.follows:
-        why = f"whether {missing} is in {' or '.join(reading.follows)} was not looked at"
-        return Finding(domain, "SPF", "info", records, "", why)
+        return await _evaluated_spf(resolver, domain, host, reading.missing, records, expected)
     status: Status = "wrong" if reading.fails else "advice"
     return Finding(domain, "SPF", status, records, expected, f"{missing}, where mail leaves from, is not in it")
+
+
+async def _evaluated_spf(
+    resolver: Resolver, domain: str, host: Host, missing: tuple[str, ...], records: tuple[str, ...], expected: str
+) -> Finding:
+    """What others find who follow the record for each of our addresses that it does not name itself."""
+    for ip in missing:
+        found = await check_host(resolver, Client(ip=ip, reverse_path=Path("postmaster", domain), helo=host.name))
+        match found.result:
+            case "pass":
+                continue
+            case "temperror":
+                return Finding(domain, "SPF", "unknown", records, "", f"it could not be followed: {found.reason}")
+            case "permerror":
+                return Finding(domain, "SPF", "wrong", records, expected, found.reason)
+        status: Status = "wrong" if found.result == "fail" else "advice"
+        why = f"{ip}, where mail leaves from, is not in it, nor in what it leads to"
+        return Finding(domain, "SPF", status, records, expected, why)
+    return Finding(domain, "SPF", "ok", records)
 
 
 def _spf_of_smarthost(domain: str, records: tuple[str, ...], host: Host) -> Finding:

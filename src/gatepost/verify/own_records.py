@@ -8,7 +8,7 @@ from __future__ import annotations
 from gatepost.mail.dns_record import DnsRecord
 from gatepost.mail.network import parse_ip
 from gatepost.verify.own_dns import Host
-from gatepost.verify.own_spf import VERSION
+from gatepost.verify.spf_record import VERSION
 
 
 def records_for(domain: str, host: Host) -> list[DnsRecord]:

@@ -1,6 +1,6 @@
 """What an SPF record of ours says about our own hosts, as far as its words alone tell it.
 
-Not here: evaluating a record for a peer (RFC 7208 §4), which follows every include.
+Not here: evaluating a record for a peer (RFC 7208 §4), which follows every include (`verify.spf`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from gatepost.mail.network import NetworkSet
+from gatepost.verify.spf_record import SpfSyntaxError, parse_record
 
-VERSION: Final = "v=spf1"
 _ELSEWHERE: Final = ("include:", "redirect=", "exists:", "ptr")  # what only a look-up tells
 _FAILING: Final = "-~"
 
@@ -27,9 +27,13 @@ class Reading(msgspec.Struct, frozen=True):
     fails: bool = False
 
 
-def records_of(texts: Iterable[str]) -> list[str]:
-    """The SPF records among TXT records (RFC 7208 §4.5)."""
-    return [text for text in texts if text.lower() == VERSION or text.lower().startswith(f"{VERSION} ")]
+def error_in(record: str) -> str:
+    """Why others cannot read the record, so that none of it counts (RFC 7208 §4.6); "" where they can."""
+    try:
+        parse_record(record)
+    except SpfSyntaxError as error:
+        return f"others cannot read it: {error}"
+    return ""
 
 
 class Sender(msgspec.Struct, frozen=True):
