@@ -12,7 +12,7 @@ from tests.support.clock import HandClock
 from gatepost.audit.event import Event, EventClient
 from gatepost.audit.explain import explain
 from gatepost.audit.story import story
-from gatepost.audit.timeline import render_event, render_story
+from gatepost.audit.timeline import render_event, render_story, verdict_lines
 from gatepost.mail.ids import make_id
 from gatepost.policy.verdict import Evaluated
 
@@ -311,6 +311,13 @@ def test_a_message_that_was_taken_was_not_decided_against() -> None:
     assert [each.check for each in kept.checks if each.decided] == ["scan"]
     passed = explain(_message(verdicts=[_verdict("relay", "pass")], reply="250 2.0.0 ok"))
     assert "1 checks ran, and none that is enforced decided against it." in passed.words
+
+
+def test_what_a_check_has_found_is_told_though_it_let_it_pass() -> None:
+    verdicts = [_verdict("relay", "pass"), _verdict("content.dkim", "pass", reason="pass example.net")]
+    event = _message(verdicts=verdicts, reply="250 2.0.0 ok")
+    assert "content.dkim found: pass example.net." in explain(event).words
+    assert verdict_lines(event) == ["pass      content.dkim: pass example.net", "pass      relay"]
 
 
 def test_a_check_that_this_version_does_not_have_is_explained_by_its_reason() -> None:

@@ -129,7 +129,7 @@ async def test_a_store_that_fails_is_told_and_the_mail_was_taken() -> None:
 async def test_mail_without_the_field_costs_nothing() -> None:
     found, autocrypt, _ = gate()
     taken: list[Any] = []
-    autocrypt.accepted = lambda *given: taken.append(given)  # type: ignore[method-assign]
+    autocrypt.accepted = lambda *given, **_: taken.append(given)  # type: ignore[method-assign]
     await from_outside(found, letter(BOB).replace(b"Autocrypt:", b"X-Other:"))
     assert taken == []
     await from_outside(found, letter(BOB))

@@ -93,7 +93,8 @@ async def test_250_is_said_after_the_next_hop_said_it_and_nothing_is_spooled() -
     assert passage.parted == 1
     ((entry, octets),) = passage.handed
     assert [str(one.path) for one in entry.envelope.recipients] == [ADA, BEA]
-    assert octets.startswith(b"Received: from client.example.net")
+    assert octets.startswith(b"Authentication-Results: mx.example.org;")
+    assert b"\r\nReceived: from client.example.net" in octets
     assert octets.endswith(b"\r\n\r\nhello\r\n")
     assert not desk.spool.entries
     assert desk.spool.contents[0].is_discarded

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from tests.policy import facts as f
 
+from gatepost.mail.dkim import DkimResult
 from gatepost.mail.reply import Reply
+from gatepost.mail.spf import SpfResult
 from gatepost.policy.check import CheckSettings
 from gatepost.policy.checks import (
     auth_attempts,
@@ -79,8 +81,8 @@ def decide(stage: Stage, facts: Facts, settings: dict[str, CheckSettings] | None
 
 
 def verdict_of(name: str, decision: Decision) -> str:
-    """The verdict of check `name` with its code, "" where it let it pass or did not run."""
-    found = [e for e in decision.evaluated if e.check == name and e.verdict != "pass"]
+    """The verdict of check `name` with its code, "" where it did not run or let it pass without a word."""
+    found = [e for e in decision.evaluated if e.check == name and (e.verdict != "pass" or e.reason)]
     if not found:
         return ""
     word = found[0].verdict if found[0].mode == "enforce" else f"shadow {found[0].verdict}"
@@ -220,18 +222,18 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, spf=f.spf("softfail")), "reject 550 5.7.1"),
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, spf=f.spf("pass")), ""),
     ("sender.spf", Stage.MAIL, f.mail(), ""),
-    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("pass")), ""),
-    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("none")), ""),
-    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("neutral")), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("pass")), "pass"),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("none")), "pass"),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("neutral")), "pass"),
     ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail")), "reject 550 5.7.23"),
     ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail"), login="ada@example.org"), ""),
     ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail"), service="submission", tls_version="TLSv1.3"), ""),
-    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("softfail")), "shadow reject"),
-    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("permerror")), "shadow reject"),
-    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("temperror")), "shadow defer"),
-    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail", has_dmarc=True)), ""),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("softfail")), "pass"),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("permerror")), "pass"),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("temperror")), "pass"),
+    ("sender.spf", Stage.MAIL, f.mail(spf=f.spf("fail", has_dmarc=True)), "pass"),
     ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True)), "reject 550 5.7.23"),
-    ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True), spf_excuse="example.net"), ""),
+    ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True), spf_excuse="example.net"), "pass"),
     ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("softfail", has_dmarc=True)), ""),
     ("sender.spf", Stage.MESSAGE, f.message(spf=f.spf("pass")), ""),
     ("sender.local", Stage.MAIL, f.mail("ada@example.org", ours=True, trusted=True, client_ip="127.0.0.1"), ""),
@@ -353,6 +355,11 @@ ROWS: list[tuple[str, Stage, Facts, str]] = [
     ("content.loop", Stage.MESSAGE, f.message(header=f.header(received=101)), "reject 554 5.4.6"),
     ("content.loop", Stage.MESSAGE, f.message(header=f.header(delivered_to=("ADA@example.org",))), "reject 554 5.4.6"),
     ("content.loop", Stage.MESSAGE, f.message(header=f.header(delivered_to=("bob@example.org",))), ""),
+    ("content.dkim", Stage.MESSAGE, f.message(), ""),
+    ("content.dkim", Stage.MESSAGE, f.message(dkim=(DkimResult("pass", "example.net"),)), "pass"),
+    ("content.dkim", Stage.MESSAGE, f.message(dkim=(DkimResult("fail", "example.net"),)), "pass"),
+    ("content.dkim", Stage.MESSAGE, f.message(dkim=(DkimResult("temperror"), DkimResult("permerror"))), "pass"),
+    ("content.dkim", Stage.MESSAGE, f.message(peer=LOGIN, dkim=(DkimResult("fail", "example.net"),)), ""),
     ("content.from", Stage.MESSAGE, f.message(peer=LOGIN), ""),
     ("content.from", Stage.MESSAGE, f.message(peer=LOGIN, from_=FromFacts(("b@x.example",), ("b@x.example",))), "reject 550 5.7.1"),
     ("content.from", Stage.MESSAGE, f.message(peer=LOGIN, from_=FromFacts(("ada@example.org", "b@x.example"), ("b@x.example",))), "reject 550 5.7.1"),
@@ -433,10 +440,10 @@ SETTINGS: list[tuple[str, CheckSettings, Stage, Facts, str]] = [
     ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("softfail")), "reject 550 5.7.23"),
     ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("permerror")), "reject 550 5.7.24"),
     ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("temperror")), "defer 451 4.7.24"),
-    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("neutral")), ""),
-    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("softfail", has_dmarc=True)), ""),
+    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("neutral")), "pass"),
+    ("sender.spf", ALL_SPF, Stage.MAIL, f.mail(spf=f.spf("softfail", has_dmarc=True)), "pass"),
     ("sender.spf", ALL_SPF, Stage.MESSAGE, f.message(spf=f.spf("softfail", has_dmarc=True)), "reject 550 5.7.23"),
-    ("sender.spf", sender_spf.Settings(refuse=()), Stage.MAIL, f.mail(spf=f.spf("fail")), "shadow reject"),
+    ("sender.spf", sender_spf.Settings(refuse=()), Stage.MAIL, f.mail(spf=f.spf("fail")), "pass"),
     ("sender.spf", sender_spf.Settings(refuse=()), Stage.MESSAGE, f.message(spf=f.spf("fail", has_dmarc=True)), ""),
     ("sender.spf", sender_spf.Settings(mode="shadow"), Stage.MAIL, f.mail(spf=f.spf("fail")), "shadow reject"),
     ("sender.spf", sender_spf.Settings(mode="off"), Stage.MAIL, f.mail(spf=f.spf("fail")), ""),
@@ -515,6 +522,30 @@ def test_what_a_domain_says_about_a_fail_is_told_only_where_the_settings_say_so(
         assert ("(example.net says: Ask the help desk)" in verdict.reply.text) is explain
 
 
+@pytest.mark.parametrize(
+    ("stage", "facts", "reason"),
+    [
+        (
+            Stage.MAIL,
+            f.mail(spf=SpfResult("pass", "far.example", mechanism="mx", found_at="far.example")),
+            "pass for far.example: mx in the record of far.example",
+        ),
+        (Stage.MAIL, f.mail(spf=f.spf("softfail")), "softfail for example.net: -all is about 192.0.2.7"),
+        (Stage.MAIL, f.mail(spf=f.spf("fail", has_dmarc=True)), "a DMARC record lets it wait"),
+        (
+            Stage.MESSAGE,
+            f.message(spf=f.spf("fail", has_dmarc=True), spf_excuse="far.example"),
+            "signature of far.example excuses it",
+        ),
+    ],
+)
+def test_what_spf_found_is_on_the_record_though_nothing_is_refused(stage: Stage, facts: Facts, reason: str) -> None:
+    (noted,) = [each for each in decide(stage, facts).evaluated if each.check == "sender.spf" and each.reason]
+    assert noted.verdict == "pass"
+    assert reason in noted.reason
+    assert isinstance(noted.facts["spf"], SpfResult)
+
+
 def test_access_can_be_refused_without_a_word() -> None:
     settings = {"client.access": client_access.Settings(silent=True)}
     verdict = decide(Stage.CONNECT, f.connect(access=Listing(denied="denied.cidr")), settings).verdict
@@ -522,7 +553,7 @@ def test_access_can_be_refused_without_a_word() -> None:
     assert verdict.silent
 
 
-def test_every_check_has_a_row_that_refuses_and_one_that_passes() -> None:
+def test_every_check_has_a_row_that_refuses_or_is_noted_and_one_that_passes() -> None:
     for check in CHECKS:
         outcomes = {bool(expected) for name, _, _, expected in ROWS if name == check.name}
         if set(check.defaults.values()) == {"off"}:  # it is its settings that make it run

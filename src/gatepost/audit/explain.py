@@ -92,6 +92,7 @@ def _words(event: Found, checks: tuple[Explained, ...]) -> str:
     for each in checks:
         if each.verdict != "pass" and each.mode == "shadow":
             sentences.append(f"{each.check}, in shadow, would have said {each.verdict}{_because(each)}.")
+    sentences += [f"{each.check} found{_because(each)}." for each in checks if each.verdict == "pass" and each.reason]
     if event.get("reply"):
         sentences.append(f"The peer heard: {event['reply']}")
     return " ".join(sentences)

@@ -54,18 +54,18 @@ def shown(text: str) -> str:
 
 
 def verdict_lines(event: Found) -> list[str]:
-    """What the checks said: each that did not let it pass, with its reason; the others by name."""
+    """What the checks said: each that did not let it pass or has found something, with its reason; the others by name."""
     passed: list[str] = []
     lines: list[str] = []
     for each in _tables(event.get("verdicts")):
         check, verdict, mode = (str(each.get(name, "")) for name in ("check", "verdict", "mode"))
-        if verdict == "pass":
+        reason = each.get("reason", "")
+        if verdict == "pass" and not reason:
             if check not in passed:
                 passed.append(check)
             continue
-        word = f"would {verdict}" if mode == "shadow" else verdict
+        word = f"would {verdict}" if mode == "shadow" and verdict != "pass" else verdict
         about = f" <{each['recipient']}>" if "recipient" in each else ""
-        reason = each.get("reason", "")
         lines.append(f"{word:<9} {check}{about}{f': {reason}' if reason else ''}")
         facts = _table(each, "facts")
         if facts:

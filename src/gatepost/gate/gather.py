@@ -15,6 +15,7 @@ from gatepost.gate import (
     gather_authors,
     gather_client,
     gather_commands,
+    gather_dkim,
     gather_dns,
     gather_harvest,
     gather_rates,
@@ -122,6 +123,7 @@ GATHERERS: Final[Mapping[str, Callable[[Any, Any], Gathered]]] = {
     "from_": gather_authors.from_,
     "spf": gather_spf.spf,
     "spf_excuse": gather_spf.excuse,
+    "dkim": gather_dkim.dkim,
     "sealed": gather_sealed.sealed,
     "seal": gather_sealing.seal,
 }

@@ -27,6 +27,7 @@ from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.gate.sealing import Choice
 from gatepost.gate.shedding import CONNECTIONS
 from gatepost.mail.address import Path
+from gatepost.mail.header import HeaderSection
 from gatepost.mail.network import holder_of, is_loopback, prefix_of
 from gatepost.mail.reply import Reply
 from gatepost.policy.checks.client_connections import FULL
@@ -53,7 +54,8 @@ class GateSession:
     ones that `recipient.harvest` has not told yet. arrival: what was gathered of the connection.
     attempt: the login that is being tried. granted: the POP-before-SMTP grants at the peer's address, None where there
     can be none. resolved: the forward-path that was looked up last, and what it is here.
-    content: of the message that is being decided, None before all of it has come.
+    content: of the message that is being decided, None before all of it has come. header: its header section, as it was
+    received; body_at: where its body begins in `content`.
     own_keys: by recipient of this transaction, the account and its key where that wants its mail encrypted.
     seal_choices: by recipient, the keys that the message is to be encrypted to.
     spf: the last result, and what it is about.
@@ -68,12 +70,14 @@ class GateSession:
         "_is_summed",
         "arrival",
         "attempt",
+        "body_at",
         "content",
         "evaluated",
         "expel",
         "facts",
         "failures",
         "granted",
+        "header",
         "id",
         "known_recipients",
         "only_asks",
@@ -99,6 +103,8 @@ class GateSession:
         self.granted: Granted | None = None
         self.only_asks = False
         self.content: Content | None = None
+        self.header: HeaderSection | None = None
+        self.body_at = 0
         self.expel: Callable[[Reply], None] | None = None
         self.own_keys: dict[str, tuple[str, bytes]] = {}
         self.seal_choices: dict[str, Choice] = {}

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
+from msgspec import UNSET, UnsetType
+
+from gatepost.mail.address import AddressError
+from gatepost.mail.dkim import DkimResult
 from gatepost.mail.header import HeaderSection
 from gatepost.policy.facts import MessageFacts
 from gatepost.policy.findings import FromFacts
 from gatepost.ports.clock import Clock
-from gatepost.seal.autocrypt import NAME, RENEWED, observe_autocrypt
+from gatepost.seal.autocrypt import NAME, RENEWED, author_of, observe_autocrypt
 from gatepost.seal.port import KeyStore, KeyStoreError
 
 MAX_AWAITED: Final = 100  # header sections that wait; what is left out comes again with the next mail of its author
@@ -34,10 +38,14 @@ class Autocrypt:
         self._seen: dict[bytes, datetime] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def accepted(self, header: HeaderSection, facts: MessageFacts) -> None:
+    def accepted(self, header: HeaderSection, facts: MessageFacts, *, trusts_dkim: bool = False) -> None:
         """A message with the field was accepted. The author is proven where the account that submitted it may write as
-        everybody in From and Sender."""
-        is_proven = bool(facts.session.account) and _are_own(facts.from_)
+        everybody in From and Sender, or where the author's domain has signed From and the key.
+
+        trusts_dkim: whether `content.dkim` is enforced where it came.
+        """
+        is_submitted = bool(facts.session.account)
+        is_proven = _are_own(facts.from_) if is_submitted else trusts_dkim and is_signed_by_author(header, facts.dkim)
         if len(self._awaited) == MAX_AWAITED or self._is_known(header, is_proven):
             return
         self._awaited.append((header, is_proven))
@@ -68,6 +76,25 @@ class Autocrypt:
         """What waits is kept first."""
         if self._task is not None:
             await self._task
+
+
+def is_signed_by_author(header: HeaderSection, results: Sequence[DkimResult] | UnsetType) -> bool:
+    """Whether a signature of the author's domain, or of one above it, is about every From and every Autocrypt field:
+    one that it is not about may have been put in by anybody."""
+    if results is UNSET or not any(result.result == "pass" for result in results):
+        return False
+    author = author_of(header)
+    if author is None:
+        return False
+    try:
+        domain = author.ascii_domain
+    except AddressError:
+        return False
+    needed = len(header.named(b"from")), len(header.named(NAME))
+    return any(
+        result.proves(domain) and (result.signed.count("from"), result.signed.count("autocrypt")) == needed
+        for result in results
+    )
 
 
 def _are_own(named: object) -> bool:

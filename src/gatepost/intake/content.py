@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gatepost.mail.header import SINGLETONS, HeaderSection, section_end, walk
+from gatepost.mail import authentication_results
+from gatepost.mail.header import SINGLETONS, Field, HeaderSection, section_end, walk
 from gatepost.policy.findings import HeaderFacts
 from gatepost.spool.port import Content, SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
@@ -23,7 +24,9 @@ class HeldHeaders:
 
 
 class MessageContent:
-    """Octets in, a spool's `Content` filled. Nothing is changed, but that `drop_bcc` leaves Bcc out of the header.
+    """Octets in, a spool's `Content` filled. Nothing is changed, but that fields are left out of the header: Bcc
+    with `drop_bcc`, and what claims in the name `authserv_id` that somebody's mail was authenticated (RFC 8601 §5).
+    body_at: where the body begins in what is kept. claimed: how many such claims there were.
 
     Past `limit` octets are counted and not kept: the message will be refused (`message.size`). What the spool cannot
     write is remembered in `trouble` and answered at the end of data, where the peer listens; so is a header section
@@ -31,16 +34,22 @@ class MessageContent:
     """
 
     __slots__ = (
-        *("_content", "_drop_bcc", "_head", "_headers", "_limit", "_searched", "_section"),
+        *("_authserv_id", "_content", "_drop_bcc", "_head", "_headers", "_limit", "_searched", "_section"),
+        *("body_at", "claimed"),
         *("is_header_cut", "octets", "trouble"),
     )
 
-    def __init__(self, content: Content, limit: int, headers: HeldHeaders, *, drop_bcc: bool) -> None:
+    def __init__(
+        self, content: Content, limit: int, headers: HeldHeaders, *, drop_bcc: bool, authserv_id: str = ""
+    ) -> None:
         self._content = content
         self._limit = limit
         self._headers = headers
         self.is_header_cut = False
         self._drop_bcc = drop_bcc
+        self._authserv_id = authserv_id
+        self.body_at = 0
+        self.claimed = 0
         self._head: bytes | None = b""  # None once the header section has ended
         self._searched = 0
         self._section: HeaderSection | None = None
@@ -94,11 +103,27 @@ class MessageContent:
     def _end_header(self, head: bytes, end: int) -> None:
         section = self._section = walk(head[:end])
         self._let_go()
-        if self._drop_bcc and any(field.name == b"bcc" for field in section.fields):
-            self._keep(section.without(b"bcc"))
+        if dropped := self._dropped(section):
+            kept = section.without(dropped)
+            self.body_at = len(kept)
+            self._keep(kept)
             self._keep(head[end:])
         else:
+            self.body_at = end
             self._keep(head)
+
+    def _dropped(self, section: HeaderSection) -> list[Field]:
+        """The fields that are left out."""
+        if self._drop_bcc:
+            return section.named(b"bcc")
+        if not self._authserv_id:
+            return []
+        found = section.named(authentication_results.NAME)
+        if found:
+            claims, name = authentication_results.claims, self._authserv_id
+            found = [field for field in found if claims(section.value(field), name)]
+            self.claimed = len(found)
+        return found
 
     def _keep(self, octets: bytes) -> None:
         if not octets or self.trouble is not None or self.octets > self._limit:
@@ -117,6 +142,7 @@ def header_facts(section: HeaderSection) -> HeaderFacts:
     authors: tuple[bytes, ...] = ()
     submitters: tuple[bytes, ...] = ()
     has_autocrypt = False
+    is_signed = False
     for field in section.fields:
         if field.name == b"received":
             received += 1
@@ -131,6 +157,8 @@ def header_facts(section: HeaderSection) -> HeaderFacts:
             delivered_to += (section.value(field).decode("utf-8", "replace"),)
         elif field.name == b"autocrypt":
             has_autocrypt = True
+        elif field.name == b"dkim-signature":
+            is_signed = True
     return HeaderFacts(
         octets=len(section.octets),
         fields=len(section.fields),
@@ -142,4 +170,5 @@ def header_facts(section: HeaderSection) -> HeaderFacts:
         authors=authors,
         submitters=submitters,
         has_autocrypt=has_autocrypt,
+        is_signed=is_signed,
     )

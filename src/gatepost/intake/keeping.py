@@ -15,6 +15,7 @@ from gatepost.intake.cut_through import decided as decided_by
 from gatepost.intake.sealing import NOT_SEALED, NotSealed, is_to_be_sealed, part_event, sealed_parts
 from gatepost.intake.transaction import Transaction
 from gatepost.mail.reply import Reply
+from gatepost.policy.checks import content_dkim
 from gatepost.policy.facts import MessageFacts
 from gatepost.policy.findings import SealPlan
 from gatepost.policy.verdict import Verdict
@@ -65,7 +66,8 @@ class Keeper:
         await transaction.ledger.taken()
         if facts.header.has_autocrypt and hold is None and parts.autocrypt is not None:
             assert transaction.section is not None  # the facts are of it
-            parts.autocrypt.accepted(transaction.section, facts)
+            is_checked = self._gate.parts.policy.is_enforced(content_dkim.NAME, facts.session.service)
+            parts.autocrypt.accepted(transaction.section, facts, trusts_dkim=is_checked)
         if entry.held_by is Hold.CHECK and entry.login:
             await note_held(self._gate, entry.login)
         return reply

@@ -167,7 +167,7 @@ class Mailing:
     def _message_decided(self, transaction: Transaction, content: Content, decided: Decided) -> Any:
         decision, facts = decided
         assert isinstance(facts, MessageFacts)
-        self._gate.content = None
+        self._gate.content = self._gate.header = None
         transaction.note(decision)
         transaction.ledger.whole(facts)
         verdict = decision.verdict

@@ -13,6 +13,7 @@ from gatepost.gate.gather_authors import NOBODY
 from gatepost.gate.gather_sealing import is_sealed_here
 from gatepost.gate.ledger import Ledger
 from gatepost.gate.session import MAX_RECORDED_VERDICTS, GateSession
+from gatepost.intake.authenticated import found_by_us, is_stranger_of_mx
 from gatepost.intake.content import HeldHeaders, MessageContent, header_facts
 from gatepost.intake.cut_through import CutThrough, Passage
 from gatepost.mail.address import Path
@@ -116,19 +117,22 @@ class Transaction:
     def begin_content(self, content: Content, limit: int, headers: HeldHeaders) -> None:
         """DATA or the first BDAT was accepted."""
         self.through.part()
-        is_submission = self._session.facts.submits
-        self.content = MessageContent(content, limit, headers, drop_bcc=is_submission)
+        facts = self._session.facts
+        authserv_id = facts.hostname if is_stranger_of_mx(facts) else ""
+        self.content = MessageContent(content, limit, headers, drop_bcc=facts.submits, authserv_id=authserv_id)
 
     def message_facts(self, end: EndOfData | EndOfChunk, envelope: Envelope) -> tuple[Content, MessageFacts]:
         """The finished content, and the facts of the last stage."""
         assert self.content is not None  # the session's table lets no end of data come before it
         content, self.section = self.content.finish()
+        self._session.header, self._session.body_at = self.section, self.content.body_at
+        header = header_facts(self.section)
         facts = MessageFacts(
             session=self._session.facts,
             reverse_path=self.reverse_path,
             recipients=tuple(self.recipients),
             octets=self.content.octets,
-            header=header_facts(self.section),
+            header=header,
             defects=end.defects,
             longest_line=end.longest_line,
             has_8bit=end.has_8bit,
@@ -139,6 +143,7 @@ class Transaction:
             recipient_limits=self.ledger.recipient_limits,
             spf=self.spf,
             spf_excuse=UNSET if self.spf is not None and self.spf.has_dmarc else "",
+            dkim=UNSET if header.is_signed else (),
             seal=UNSET if self._session.own_keys or is_sealed_here(self._session) else None,
         )
         return content, facts
@@ -153,7 +158,7 @@ class Transaction:
         """
         self._frozen = hold
         session, clock = self._session, self._session.parts.clock
-        prefix = self._trace(envelope, name_address) + self.completed(facts)
+        prefix = found_by_us(session, facts) + self._trace(envelope, name_address) + self.completed(facts)
         return NewEntry(
             id=self.id,
             envelope=envelope,
@@ -217,10 +222,10 @@ class Transaction:
             details["ended"] = ended
         if (granted := self._session.granted) is not None and granted.chosen is not None:
             details["grant"] = granted.chosen.id
-        if self.spf is not None:
-            details["spf"] = self.spf
         if self.sealed:
             details["seal"] = list(self.sealed)
+        if self.content is not None and self.content.claimed:
+            details["claims_removed"] = self.content.claimed
         if self._frozen is not None:
             details["held"] = self._frozen.word
         if self.section is not None and (ids := self.section.values(b"message-id")):

@@ -5,6 +5,7 @@ Not here: what a header section must have (`policy.checks.content_headers`), nor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -45,15 +46,18 @@ class HeaderSection(msgspec.Struct, frozen=True):
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of every field `name` (lower case), in order."""
-        return [self.value(field) for field in self.fields if field.name == name]
+        return [self.value(field) for field in self.named(name)]
 
-    def without(self, name: bytes) -> bytes:
-        """The section's octets with no field `name`; every other octet as it was."""
+    def named(self, name: bytes) -> list[Field]:
+        """Every field `name` (lower case), in order."""
+        return [field for field in self.fields if field.name == name]
+
+    def without(self, fields: Iterable[Field]) -> bytes:
+        """The section's octets without `fields`, which are some of its own, in order; every other octet as it was."""
         kept, at = [], 0
-        for field in self.fields:
-            if field.name == name:
-                kept.append(self.octets[at : field.start])
-                at = field.end
+        for field in fields:
+            kept.append(self.octets[at : field.start])
+            at = field.end
         kept.append(self.octets[at:])
         return b"".join(kept)
 

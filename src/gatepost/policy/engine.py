@@ -58,6 +58,11 @@ class Policy:
                 raise ValueError(
                     f"policy.{name}: this check cannot be switched off or narrowed; remove mode and services"
                 )
+        self._modes: dict[tuple[str, Service], Mode] = {
+            (check.name, service): check.mode_for(service, self.settings_of(check))
+            for check in self.checks
+            for service in SERVICES
+        }
         self._plans = {(stage, service): self._plan(stage, service) for stage in Stage for service in SERVICES}
 
     def settings_of(self, check: Check) -> CheckSettings:
@@ -65,10 +70,11 @@ class Policy:
 
     def mode(self, name: str, service: Service) -> Mode:
         """The mode of check `name` in `service`. Raises KeyError for an unknown name."""
-        for check in self.checks:
-            if check.name == name:
-                return check.mode_for(service, self.settings_of(check))
-        raise KeyError(name)
+        return self._modes[name, service]
+
+    def is_enforced(self, name: str, service: Service) -> bool:
+        """Whether check `name` is there and its mode in `service` is "enforce"."""
+        return self._modes.get((name, service)) == "enforce"
 
     def decide(
         self, stage: Stage, facts: Facts, reached: Needs | None = None, gather: Gather | None = None
@@ -114,7 +120,7 @@ class Policy:
             if planned.mode != "enforce":
                 continue
             wait = max(wait, verdict.wait)
-            if verdict.action == "slow":
+            if verdict.action in ("slow", "note"):
                 continue
             if not verdict.later and not verdict.freezes:
                 return Decision(verdict, tuple(evaluated), tuple(later), wait), facts

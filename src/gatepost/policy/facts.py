@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gatepost.mail.address import NULL_PATH, Path
+from gatepost.mail.dkim import DkimResult
 from gatepost.mail.reply import Reply
 from gatepost.mail.spf import SpfResult
 from gatepost.policy.findings import (
@@ -224,6 +225,7 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     account_hold: AccountHold | Unavailable | None | UnsetType = UNSET
     spf: SpfResult | None = None
     spf_excuse: str | UnsetType = ""
+    dkim: tuple[DkimResult, ...] | UnsetType = ()  # of each signature, from the top; none: no field DKIM-Signature
     # How it is encrypted as a whole ("openpgp", "smime"), "" where it is not; None: nobody has to know.
     sealed: str | Unavailable | None | UnsetType = UNSET
     # None: neither a rule nor an account wants anything encrypted.

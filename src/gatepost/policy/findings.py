@@ -185,7 +185,7 @@ class HeaderFacts(msgspec.Struct, frozen=True):
 
     counts: of the fields that may stand once, by lower-case name. defects: what breaks RFC 5322 syntax.
     delivered_to: the value of each such field. authors, submitters: the raw values of From and Sender. has_autocrypt:
-    a key came along.
+    a key came along. is_signed: there is a DKIM-Signature.
     """
 
     octets: int
@@ -198,6 +198,7 @@ class HeaderFacts(msgspec.Struct, frozen=True):
     authors: tuple[bytes, ...] = ()
     submitters: tuple[bytes, ...] = ()
     has_autocrypt: bool = False
+    is_signed: bool = False
 
 
 class FromFacts(msgspec.Struct, frozen=True):

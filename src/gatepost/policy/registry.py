@@ -14,6 +14,7 @@ from gatepost.policy.checks import (
     client_rate,
     command_allowed,
     command_budget,
+    content_dkim,
     content_framing,
     content_from,
     content_headers,
@@ -78,6 +79,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     content_headers.CHECK,
     content_loop.CHECK,
     content_from.CHECK,
-    content_sealed.CHECK,  # reads the whole content
+    content_dkim.CHECK,  # reads the whole content, as does the next
+    content_sealed.CHECK,
     seal_required.CHECK,  # behind whatever refuses without a look-up
 )

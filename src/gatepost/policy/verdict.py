@@ -10,7 +10,7 @@ import msgspec
 from gatepost.mail.reply import Reply
 
 Mode = Literal["enforce", "shadow", "off"]
-Action = Literal["reject", "defer", "discard", "quarantine", "hold", "slow"]
+Action = Literal["reject", "defer", "discard", "quarantine", "hold", "slow", "note"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -18,7 +18,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     name: of the check or rule; stable, used by record, metrics and manual. reply: what the peer reads. reason: what
     the operator reads: the facts that decided. close: the connection ends after the reply. action: "" for what the
-    reply's code says (4yz defers, 5yz rejects); "slow" refuses nothing, only the answer waits. wait: seconds before the
+    reply's code says (4yz defers, 5yz rejects); "slow" refuses nothing, only the answer waits; "note" is a pass
+    that the record tells a reason and facts of. wait: seconds before the
     reply leaves. "hold" and "quarantine" refuse nothing either: the message is kept, answered with `reply`, and not
     delivered until it is let go. later: a refusal that waits for RCPT, so that the record names sender and recipient
     (`policy.md`). ban: seconds for which this peer is to be banned, 0 for not. silent: at the connection, it is closed
@@ -36,8 +37,10 @@ class Verdict(msgspec.Struct, frozen=True):
     silent: bool = False
 
     @property
-    def word(self) -> Action:
+    def word(self) -> Action | Literal["pass"]:
         """The verdict in one word, as records and `policy ask` say it."""
+        if self.action == "note":
+            return "pass"
         return self.action or ("defer" if self.reply.is_transient else "reject")
 
     @property
