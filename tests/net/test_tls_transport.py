@@ -178,6 +178,23 @@ def test_a_peer_whose_handshake_fails_is_told_by_an_alert(run: Run, tls: TlsForP
     run(main)
 
 
+def test_a_peer_that_ends_in_the_handshake_is_lost_at_once(run: Run, tls: TlsForPeers) -> None:
+    async def main() -> None:
+        async with upgrading(tls) as (_, sock, driver):
+            sock.shutdown(socket.SHUT_WR)
+            assert await driver.lost == "TLS handshake failed: the peer went away"
+            assert driver.calls == ["made", "lost"]
+        async with stand(service="submissions", tls=tls) as server:
+            sock = await server.raw()
+            sock.shutdown(socket.SHUT_WR)
+            assert await asyncio.get_running_loop().sock_recv(sock, 1) == b""
+            assert (await server.driver()).calls == ["no handshake"]
+            server.drivers.clear()  # it has no session that could be lost
+            sock.close()
+
+    run(main)
+
+
 @pytest.mark.parametrize("ends_with", ["close_notify", "FIN", "both"])
 def test_what_a_peer_asked_before_it_ended_is_still_answered_inside(run: Run, tls: TlsForPeers, ends_with: str) -> None:
     async def main() -> None:

@@ -190,11 +190,9 @@ class Connection(asyncio.Protocol):
     def start_tls(self, ready: bytes) -> None:
         assert self._transport is not None  # the driver speaks only after connection_made
         self._transport.write(ready)
-        # The handshake must be read, whoever has paused; but a peer that takes nothing has to take this first.
-        if self._reading_paused_by:
-            self._reading_paused_by &= {"writing"}
-            if not self._reading_paused_by:
-                self._transport.resume_reading()
+        if self._reading_paused_by:  # whoever it was: the handshake must be read
+            self._reading_paused_by.clear()
+            self._transport.resume_reading()
         self._shake_hands()
 
     def close(self) -> None:
