@@ -117,6 +117,22 @@ def test_what_is_said_during_the_handshake_never_leaves_in_clear(run: Run, tls: 
     run(main)
 
 
+def test_a_session_that_had_paused_before_starttls_is_upgraded_all_the_same(run: Run, tls: TlsForPeers) -> None:
+    async def main() -> None:
+        async with stand(tls=tls) as server:
+            reader, writer, driver = await server.connect()
+            assert await reader.readline() == b"220 hello\r\n"
+            driver.wire.pause()
+            driver.wire.start_tls(b"220 go\r\n")
+            assert await reader.readline() == b"220 go\r\n"
+            await writer.start_tls(trusting())
+            await driver.upgraded.wait()
+            writer.write(b"inside")
+            await driver.hears(b"inside")
+
+    run(main)
+
+
 def test_much_goes_both_ways_unharmed(run: Run, tls: TlsForPeers) -> None:
     async def main() -> None:
         much = bytes(range(256)) * 20_000
