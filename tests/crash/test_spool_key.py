@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import smtplib
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
 from tests.support.server import ADA, GATEPOST, HOST, Server, ServerFailed, free_port
 from tests.support.sink import Sink
 
+from gatepost.spool.settings import SpoolSettings
 from gatepost.store.data_folder import DataError, DataFolder
-from gatepost.store.spool_key import check_spool_key
+from gatepost.store.spool_key import check_spool_keys
+from gatepost.store.sqlite.spool_cipher import SpoolCipher
+from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 
 MARKER = b"the-settlement-is-4711"
 KEY = "0123456789abcdef0123456789abcdef-no-real-key"
@@ -96,7 +100,7 @@ def test_what_waits_is_delivered_with_the_key_and_without_it_nothing_starts(tmp_
         (tmp_path / "spool.key").write_text("another key, which is long enough for it\n")
         with pytest.raises(ServerFailed):
             server.start()
-        assert "[spool] key is not their key: it is another one" in server.logged()
+        assert "with a key that [spool] does not name: the one that is configured since 20" in server.logged()
         (tmp_path / "away").rename(tmp_path / "spool.key")
         with Sink(port=port) as hop:
             server.start()
@@ -108,19 +112,88 @@ def test_what_waits_is_delivered_with_the_key_and_without_it_nothing_starts(tmp_
         server.kill()
 
 
-def test_a_key_may_go_or_change_when_nothing_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = DataFolder(tmp_path)
-    check_spool_key(data, "")
-    assert not data.spool_check.exists()
-    check_spool_key(data, KEY)
-    check_spool_key(data, KEY)
-    check_spool_key(data, KEY + "!")
-    monkeypatch.setattr("gatepost.store.spool_key._has_entries", lambda _: True)
-    check_spool_key(data, KEY + "!")
-    for key in (KEY, ""):
-        with pytest.raises(DataError, match="not their key"):
-            check_spool_key(data, key)
-    monkeypatch.setattr("gatepost.store.spool_key._has_entries", lambda _: False)
-    check_spool_key(data, "")
-    assert not data.spool_check.exists()
-    assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+def test_a_key_is_changed_while_mail_waits_and_the_old_one_goes_when_nothing_does(tmp_path: Path) -> None:
+    port = free_port()
+    server = encrypted(tmp_path, port)
+    server.start()
+    try:
+        send(server, 1000)
+        (tmp_path / "spool.key").rename(tmp_path / "old.key")
+        (tmp_path / "spool.key").write_text("b" * 44 + "\n")
+        without = server.file.read_text()
+        previous = f'[spool]\nprevious_keys = [{{ file = "{tmp_path / "old.key"}" }}]'
+        with_previous = without.replace("[spool]", previous)
+        server.file.write_text(with_previous)
+        server.kill()  # between the two: the new key is named, and nothing is written with it yet
+        server.start()
+        send(server, 1_000_000)
+        server.kill()
+        server.file.write_text(without)
+        with pytest.raises(ServerFailed):
+            server.start()
+        assert "encrypted with a key that [spool] does not name" in server.logged()
+        server.file.write_text(with_previous)
+        with Sink(port=port) as hop:
+            server.start()
+            subprocess.run([GATEPOST, "--config", server.file, "queue", "retry", "--all"], check=True)
+            assert all(MARKER in each.content for each in hop.wait_for(2))
+        reader = SqliteSpoolReader(server.data)
+        server.wait_for(lambda: reader.counts()["entries"] == 0, "both are settled")
+        server.kill()
+        server.file.write_text(without)
+        server.start()
+    finally:
+        server.kill()
+
+
+class Spools:
+    """A data folder whose messages wait under the keys that are `used`."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.data = DataFolder(folder)
+        self.used: set[str] = set()
+        monkeypatch.setattr("gatepost.store.spool_key._waiting", lambda _, keys: bool(self.used - set(keys)))
+
+    def start(self, *keys: str, day: int = 1) -> bool:
+        return check_spool_keys(self.data, SpoolSettings(key=keys[0], previous_keys=keys[1:]), date(2026, 3, day))
+
+
+def test_a_key_may_go_when_nothing_waits_under_it_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spools = Spools(tmp_path, monkeypatch)
+    first, second = KEY, KEY + "!"
+    assert not spools.start("")
+    assert not spools.data.spool_check.exists()
+    spools.start(first, day=2)
+    spools.used = {first}
+    for keys in ((second,), ("",), ("", second)):
+        with pytest.raises(DataError, match=r"since 2026-03-02\. Name it in key, or in previous_keys"):
+            spools.start(*keys, day=3)
+    assert spools.start(second, first, day=3)
+    spools.used = {first, second}
+    with pytest.raises(DataError, match="since 2026-03-03"):
+        spools.start(first, day=4)
+    with pytest.raises(DataError, match="since 2026-03-02 and the one that is configured since 2026-03-03"):
+        spools.start("", day=4)
+    assert spools.start("", first, second, day=4)  # from here on in clear
+    spools.used = {second}
+    assert not spools.start(second, first, day=5)
+    spools.start(second, day=5)
+    spools.used = set()
+    spools.start("", day=6)
+    assert not spools.data.spool_check.exists()
+
+
+def test_keys_that_may_be_needed_are_not_forgotten_where_the_file_that_knows_them_is_damaged_or_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spools = Spools(tmp_path, monkeypatch)
+    spools.used = {KEY}
+    spools.data.spool_check.write_bytes(SpoolCipher(KEY).check_value())  # as there was room for one only
+    with pytest.raises(DataError, match="since 20"):
+        spools.start(KEY + "!")
+    assert spools.start(KEY + "!", KEY)
+    spools.data.spool_check.write_bytes(b"nothing that can be read\n")
+    with pytest.raises(DataError, match="spool-check is damaged; restore it from a backup"):
+        spools.start(KEY)

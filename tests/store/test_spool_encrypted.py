@@ -56,7 +56,7 @@ async def test_what_was_added_is_read_and_nothing_of_it_is_on_the_disk(tmp_path:
     await spool.add(entry, content)
     assert b"".join([piece async for piece in content.chunks()]) == body
     assert await whole(spool, entry.id) == PREFIX + body
-    assert SqliteSpoolReader(tmp_path, KEY).content(entry.id) == PREFIX + body
+    assert SqliteSpoolReader(tmp_path, (KEY,)).content(entry.id) == PREFIX + body
     assert found_on_disk(tmp_path) == []  # the write-ahead log is among them
     await spool.close()
     assert found_on_disk(tmp_path) == []
@@ -74,7 +74,7 @@ async def test_without_the_key_or_with_another_one_nothing_is_read_and_nothing_i
         with pytest.raises(SpoolError, match="key"):
             await whole(other, entry_id)
         with pytest.raises(SpoolError, match="key"):
-            SqliteSpoolReader(tmp_path, key).content(entry_id)
+            SqliteSpoolReader(tmp_path, (key,) if key else ()).content(entry_id)
         await other.close()
     right = opened(tmp_path)
     assert await whole(right, entry_id) == PREFIX + SMALL
@@ -88,6 +88,30 @@ async def test_what_lay_there_before_the_key_is_still_read(tmp_path: Path) -> No
     spool = opened(tmp_path)
     assert await whole(spool, entry_id) == PREFIX + SMALL
     await spool.close()
+
+
+async def test_with_a_new_key_older_messages_are_read_and_new_ones_need_no_older_key(tmp_path: Path) -> None:
+    new = "a new key of more than thirty-two letters"
+    before = opened(tmp_path)
+    old_ids = [await add(before, body=body) for body in (SMALL, LARGE)]
+    await before.close()
+    both = SqliteSpool.open(tmp_path, "0", SpoolSettings(key=new, previous_keys=(KEY,)), HandClock(NOW))
+    new_ids = [await add(both, body=body) for body in (SMALL, LARGE)]
+    for entry_id, body in zip((*old_ids, *new_ids), (SMALL, LARGE) * 2, strict=True):
+        assert await whole(both, entry_id) == PREFIX + body
+        assert SqliteSpoolReader(tmp_path, (new, KEY)).content(entry_id) == PREFIX + body
+    await both.close()
+    assert [SqliteSpoolReader(tmp_path, keys).locked() for keys in ((new, KEY), (new,), (KEY,), ())] == [0, 2, 2, 4]
+    after = opened(tmp_path, new)
+    assert await whole(after, new_ids[1]) == PREFIX + LARGE
+    with pytest.raises(SpoolError, match="or in previous_keys"):
+        await whole(after, old_ids[0])
+    await after.close()
+    clear = SqliteSpool.open(tmp_path, "0", SpoolSettings(previous_keys=(new, KEY)), HandClock(NOW))
+    plain_id = await add(clear, body=SMALL)
+    assert await whole(clear, old_ids[0]) == PREFIX + SMALL
+    await clear.close()
+    assert SqliteSpoolReader(tmp_path).content(plain_id) == PREFIX + SMALL
 
 
 async def read_into(got: list[bytes], spool: SpoolStore, entry_id: str) -> None:
@@ -139,7 +163,7 @@ async def test_a_changed_row_is_never_read(tmp_path: Path, column: str) -> None:
     for changed in changes:
         database.execute(f"UPDATE content SET {column} = ? WHERE number = 1", (changed,))
         with pytest.raises(SpoolError):
-            SqliteSpoolReader(tmp_path, KEY).content(entry_id)
+            SqliteSpoolReader(tmp_path, (KEY,)).content(entry_id)
     database.close()
     again = opened(tmp_path)
     with pytest.raises(SpoolError):
@@ -156,7 +180,7 @@ async def test_a_backup_holds_ciphertext_and_no_key(tmp_path: Path) -> None:
     assert found_on_disk(tmp_path / "copy") == []
     assert not [path for path in (tmp_path / "copy").rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     for entry_id, body in zip(entry_ids, (SMALL, LARGE), strict=True):
-        assert SqliteSpoolReader(tmp_path / "copy", KEY).content(entry_id) == PREFIX + body
+        assert SqliteSpoolReader(tmp_path / "copy", (KEY,)).content(entry_id) == PREFIX + body
 
 
 async def test_after_a_full_disk_no_nonce_is_used_for_other_octets(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from gatepost.net.leader import CannotServe, serve_generation
 from gatepost.net.tls import ServerTls
 from gatepost.net.tls_certificates import CertificateError
 from gatepost.store.data_folder import DataError, DataFolder
-from gatepost.store.spool_key import check_spool_key
+from gatepost.store.spool_key import check_spool_keys
 
 log = structlog.get_logger()
 
@@ -66,7 +66,9 @@ def load_generation(file: Path, data: Path) -> ServerGeneration:
     try:
         config = load(file)
         _check_unchanged(config, data)
-        check_spool_key(DataFolder(data), config.spool.key)
+        is_waiting = check_spool_keys(DataFolder(data), config.spool, SystemClock().now().date())
+        if config.spool.previous_keys and not is_waiting:
+            log.info("no message waits under a key of [spool] previous_keys any more; they may go")
         for warning in config.warnings:
             log.warning("configuration", problem=str(warning))
         tls = ServerTls(config.tls, config.hostname, config.data, SystemClock())

@@ -49,7 +49,7 @@ def show(entry_id: Id, content: Content = False, config: ConfigFile = None, as_j
 
     settings = configuration()
     folder = data_folder(settings)
-    reader = SqliteSpoolReader(folder.root, settings.spool.key)
+    reader = SqliteSpoolReader(folder.root, settings.spool.keys)
     entry = _entry_in_quarantine(reader, entry_id)
     if content:
         print_content(reader, entry.id)

@@ -61,7 +61,7 @@ def show(
     from gatepost.store.sqlite.spool_reader import SqliteSpoolReader
 
     settings = configuration()
-    reader = SqliteSpoolReader(data_folder(settings).root, settings.spool.key)
+    reader = SqliteSpoolReader(data_folder(settings).root, settings.spool.keys)
     if content:
         print_content(reader, entry_id)
         return

@@ -187,4 +187,4 @@ def _spool(limits: Limits, spool: Spool, workers: int) -> SpoolSettings:
     """Each worker has a spool of its own; what the file grants is for all of them together."""
     share = max(1, limits.spool // workers) if limits.spool is not None else None
     room = _set(size_limit_octets=share, free_limit_octets=limits.free_disk, memory_octets=limits.content_memory)
-    return SpoolSettings(key=_token(spool.key), **room)
+    return SpoolSettings(key=_token(spool.key), previous_keys=tuple(key.text for key in spool.previous_keys), **room)

@@ -227,6 +227,7 @@ class Spool(Table):
     """`[spool]`"""
 
     key: Annotated[Secret | None, PlainValidator(read_secret)] = None
+    previous_keys: list[Annotated[Secret, PlainValidator(read_secret)]] = Field(default_factory=list)
 
 
 class Submission(Table):

@@ -44,8 +44,11 @@ def check_together(sections: Sections, problems: Problems) -> None:
     _check_next_hops(sections, problems)
     _check_limits(sections, problems)
     _check_access(sections, problems)
-    if sections.spool is not None and sections.spool.key is not None:
-        _check_spool_key(sections.spool.key, sections, problems)
+    if sections.spool is not None:
+        if sections.spool.key is not None:
+            _check_spool_key(("spool", "key"), sections.spool.key, sections, problems)
+        for place, key in enumerate(sections.spool.previous_keys):
+            _check_spool_key(("spool", "previous_keys", place), key, sections, problems)
     if sections.delivery is not None:
         _check_delivery(sections.delivery, problems)
     if sections.dns is not None and sections.dns.validating:
@@ -56,8 +59,7 @@ def check_together(sections: Sections, problems: Problems) -> None:
                               "run a validating resolver here, or see that the way there is safe")  # fmt: skip
 
 
-def _check_spool_key(key: Secret, sections: Sections, problems: Problems) -> None:
-    at: Location = ("spool", "key")
+def _check_spool_key(at: Location, key: Secret, sections: Sections, problems: Problems) -> None:
     advice = 'make one with "openssl rand -base64 32", in a file outside of the data folder'
     if len(key.text) < LEAST_KEY_CHARACTERS:
         problems.error(at, f"it is shorter than {LEAST_KEY_CHARACTERS} characters and could be guessed", advice)

@@ -70,7 +70,7 @@ class SqliteSpool:
         self._on_damage = on_damage
         self._faults = faults
         self._memory = Memory(settings.memory_octets)
-        self._cipher = SpoolCipher(settings.key) if settings.key else None
+        self._cipher = SpoolCipher(*settings.keys) if settings.keys else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._file_threads: ThreadPoolExecutor | None = None
         self._free_octets = 0
@@ -148,7 +148,7 @@ class SqliteSpool:
     # --- the port
 
     def new_content(self) -> SpoolContent:
-        key = self._cipher.new_key() if self._cipher is not None else None
+        key = self._cipher.new_key() if self._cipher is not None and self._settings.key else None
         return SpoolContent(self._layout, self._settings.inline_octets, self._faults, self._memory, key)
 
     async def add(self, entry: NewEntry, content: Content) -> None:

@@ -27,6 +27,7 @@ KEY_OCTETS: Final = 32
 NONCE_OCTETS: Final = 12  # random for wrapped keys: 2**32 of them are safe under one key (NIST SP 800-38D §8.3)
 MAGIC: Final = b"\0GPE1"  # no header field begins so
 _WRAPPED_OCTETS: Final = NONCE_OCTETS + KEY_OCTETS + TAG_OCTETS
+HEAD_OCTETS: Final = len(MAGIC) + _WRAPPED_OCTETS  # of a prefix, which tell its key
 _PREFIX, _CONTENT = 1, 2
 _CHECK: Final = b"gatepost spool key check"
 
@@ -85,11 +86,13 @@ class EntryKey:
 
 
 class SpoolCipher:
-    """The spool's key. secret: as the configuration has it, a text that nobody guesses."""
+    """The spool's keys. secret: as the configuration has it, a text that nobody guesses; entries are encrypted with it.
+    previous: those that open older ones too."""
 
-    def __init__(self, secret: str) -> None:
-        derived = HKDF(SHA256(), KEY_OCTETS, salt=None, info=b"gatepost spool").derive(secret.encode())
-        self._cipher = AESGCM(derived)
+    CHECK_OCTETS: Final = _WRAPPED_OCTETS
+
+    def __init__(self, secret: str, *previous: str) -> None:
+        self._ciphers = tuple(AESGCM(_derived(each)) for each in (secret, *previous))
 
     def new_key(self) -> EntryKey:
         """A key for a new entry."""
@@ -112,9 +115,15 @@ class SpoolCipher:
         at = len(MAGIC)
         key = self._unwrapped(stored[at : at + _WRAPPED_OCTETS], _of(entry_id))
         if key is None:
-            raise SpoolError(f"entry {entry_id} was encrypted with another key; name that one in [spool] key")
+            raise SpoolError(
+                f"entry {entry_id} was encrypted with another key; name that one in [spool] key, or in previous_keys"
+            )
         found = EntryKey(key)
         return found, found.open_prefix(stored[at + _WRAPPED_OCTETS :])
+
+    def opens(self, entry_id: str, stored: bytes) -> bool:
+        """Whether one of the keys is that of the entry; `stored`: its prefix, of which the first HEAD_OCTETS do."""
+        return self._unwrapped(stored[len(MAGIC) : HEAD_OCTETS], _of(entry_id)) is not None
 
     def check_value(self) -> bytes:
         """Octets that tell whether a key is this one, and nothing else of it."""
@@ -126,13 +135,19 @@ class SpoolCipher:
 
     def _wrapped(self, key: bytes, about: bytes) -> bytes:
         nonce = os.urandom(NONCE_OCTETS)
-        return nonce + self._cipher.encrypt(nonce, key, about)
+        return nonce + self._ciphers[0].encrypt(nonce, key, about)
 
     def _unwrapped(self, wrapped: bytes, about: bytes) -> bytes | None:
-        try:
-            return self._cipher.decrypt(wrapped[:NONCE_OCTETS], wrapped[NONCE_OCTETS:], about)
-        except (InvalidTag, ValueError):
-            return None
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(wrapped[:NONCE_OCTETS], wrapped[NONCE_OCTETS:], about)
+            except (InvalidTag, ValueError):
+                continue
+        return None
+
+
+def _derived(secret: str) -> bytes:
+    return HKDF(SHA256(), KEY_OCTETS, salt=None, info=b"gatepost spool").derive(secret.encode())
 
 
 def is_encrypted(stored_prefix: bytes) -> bool:

@@ -20,7 +20,7 @@ import msgspec
 from gatepost.spool.model import Entry, EntryRecipient, State
 from gatepost.spool.port import SpoolError
 from gatepost.store.sqlite.connection import SchemaError, connect, schema_version
-from gatepost.store.sqlite.spool_cipher import SpoolCipher, TamperedError, is_encrypted, opened
+from gatepost.store.sqlite.spool_cipher import HEAD_OCTETS, SpoolCipher, TamperedError, is_encrypted, opened
 from gatepost.store.sqlite.spool_layout import Layout, spools_of
 from gatepost.store.sqlite.spool_schema import (
     CODES,
@@ -62,10 +62,10 @@ class DamagedEntry(msgspec.Struct, frozen=True):
 class SqliteSpoolReader:
     """A view over data/spool/*/spool.db. Holds nothing open between two calls."""
 
-    def __init__(self, data: Path, key: str = "") -> None:
-        """key: of an encrypted spool, as the configuration has it; content needs it, nothing else does."""
+    def __init__(self, data: Path, keys: tuple[str, ...] = ()) -> None:
+        """keys: of an encrypted spool, as the configuration has them; content needs them, nothing else does."""
         self._data = data
-        self._key = key
+        self._cipher = SpoolCipher(*keys) if keys else None
 
     def list(self, *, states: Collection[str] = (), limit: int = 1000) -> list[Entry]:
         """As the port. Raises SpoolError for an unknown state and for a spool that cannot be read."""
@@ -93,8 +93,7 @@ class SqliteSpoolReader:
                 ).fetchone()
             if row is not None:
                 crc, in_file, prefix, octets = cast(tuple[int, int, bytes | None, bytes | None], row)
-                cipher = SpoolCipher(self._key) if self._key else None
-                return _content(layout, entry_id, crc, in_file, prefix, octets, cipher)
+                return _content(layout, entry_id, crc, in_file, prefix, octets, self._cipher)
         return None
 
     def counts(self) -> dict[str, int]:
@@ -108,6 +107,20 @@ class SqliteSpoolReader:
                     counts[STATES[code].value] += number
             counts["entries"] += cast(tuple[int], entries)[0]
         return counts
+
+    def locked(self) -> int:
+        """How many entries are encrypted with another key than ours."""
+        found = 0
+        for layout in spools_of(self._data):
+            with _opened(layout) as connection:
+                rows = connection.execute(
+                    "SELECT e.id, substr(c.prefix, 1, ?) FROM entry e JOIN content c ON c.number = e.number",
+                    (HEAD_OCTETS,),
+                )
+                for entry_id, prefix in cast(Iterator[tuple[str, bytes]], rows):
+                    if is_encrypted(prefix) and not (self._cipher and self._cipher.opens(entry_id, prefix)):
+                        found += 1
+        return found
 
     def damaged(self) -> tuple[DamagedEntry, ...]:
         """Entries that were set aside because they could not be read, oldest first."""
