@@ -141,7 +141,7 @@ ZONE: dict[str, Any] = HOSTS | {
         ("exists:void.example mx:void.example a:void.example ~all", "permerror"),
         ("mx:many.example -all", "permerror"),
         ("mx:ten.example -all", "fail"),
-        ("mx:null.example -all", "fail"),
+        ("a:void.example a:void.example mx:null.example -all", "fail"),
         ("include:far.example -all", "permerror"),  # itself, until ten are over
         ("include:other.example -all", "permerror"),
         ("redirect=other.example", "permerror"),
@@ -215,7 +215,8 @@ async def test_a_domain_in_its_own_script_is_asked_for_by_its_a_labels() -> None
 
 
 async def test_a_local_part_that_is_not_ascii_matches_no_term_that_names_it() -> None:
-    zone = ZONE | record("v=spf1 exists:%{l}.users.example exists:%{s}.example ip4:192.0.2.7 -all")
+    zone = ZONE | record("v=spf1 -exists:%{l}.users.example -exists:%{s}.example ip4:192.0.2.7 -all")
+    zone["jürgen.users.example"] = [{"A": "127.0.0.2"}]
     found = await evaluated(zone, "jürgen@far.example")
     assert (found.result, found.mechanism, found.names_sender) == ("pass", "ip4:192.0.2.7", True)
 
