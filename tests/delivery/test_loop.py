@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,15 +12,18 @@ from tests.delivery.parts import BODY, Post, refuses_to_connect, result
 from tests.support.virtual_time import run
 
 from gatepost.accounts.model import Target
+from gatepost.delivery.loop import LOCAL_TOGETHER
 from gatepost.delivery.outbound import OpenFailed
 from gatepost.delivery.schedule import Schedule
 from gatepost.mail.address import Path
 from gatepost.mail.envelope import Recipient
+from gatepost.maildrop.port import Arrival, MaildropError
 from gatepost.ports.resolver import Outcome
 from gatepost.spool.model import State
 from gatepost.spool.port import SpoolError
 
 ADA = {"ada@example.org": [Target("maildrop", Path("ada", "example.org"))]}
+BEA = {"bea@example.org": [Target("maildrop", Path("bea", "example.org"))]}
 NET: dict[str, Any] = {
     "example.net": {"MX": ["10 mx.example.net"]},
     "mx.example.net": {"A": ["203.0.113.1"]},
@@ -463,6 +467,73 @@ def test_settlements_that_come_together_share_commits() -> None:
         assert post.spool.commits < 150
 
     run(main())
+
+
+def test_what_comes_while_maildrops_are_written_goes_there_together_afterwards() -> None:
+    async def main() -> None:
+        post = Post(book=ADA)
+        loads = noted_loads(post)
+        post.maildrops.slow = asyncio.Event()
+        async with post.running():
+            for _ in range(11):
+                await post.send("ada@example.org")
+                await post.passes(0.01)
+            post.maildrops.slow.set()
+            await post.passes(1)
+        assert loads == [1, 10]
+
+    run(main())
+
+
+def test_a_maildrop_that_takes_long_delays_mail_for_others_by_a_quarter_of_a_second() -> None:
+    async def main() -> None:
+        post = Post(book=ADA | BEA)
+        kept = post.maildrops.kept
+        slow = post.maildrops.slow = asyncio.Event()
+        async with post.running():
+            await post.send("ada@example.org")
+            await post.passes(0.01)
+            post.maildrops.slow = None
+            await post.send("bea@example.org")
+            await post.passes(0.2)
+            before = list(kept)
+            await post.passes(0.1)
+            after = list(kept)
+            slow.set()
+        assert (before, after) == ([], ["bea@example.org"])
+
+    run(main())
+
+
+def test_as_much_as_fits_into_one_go_does_not_wait_for_the_one_before() -> None:
+    async def main() -> None:
+        post = Post(book=ADA)
+        loads = noted_loads(post)
+        post.maildrops.slow = asyncio.Event()
+        async with post.running():
+            await post.send("ada@example.org")
+            await post.passes(0.01)
+            for _ in range(LOCAL_TOGETHER):
+                await post.send("ada@example.org")
+            await post.passes(0.01)
+            before = list(loads)
+            post.maildrops.slow.set()
+        assert before == [1, LOCAL_TOGETHER]
+
+    run(main())
+
+
+def noted_loads(post: Post) -> list[int]:
+    """How many messages came to the maildrops in each go, from now on."""
+    loads: list[int] = []
+    deliver_all = post.maildrops.deliver_all
+
+    async def noted(arrivals: Sequence[Arrival]) -> list[str | MaildropError]:
+        loads.append(len(arrivals))
+        return await deliver_all(arrivals)
+
+    post.maildrops.deliver_all = noted  # type: ignore[method-assign]
+    return loads
 
 
 def test_an_idle_loop_asks_the_spool_only_when_something_is_due() -> None:

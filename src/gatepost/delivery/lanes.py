@@ -52,9 +52,16 @@ class Lane:
         self._postponed = 0
 
     @property
-    def may_start(self) -> bool:
-        """Whether another attempt may begin now."""
-        return bool(self.queue) and self.running < self.window
+    def wanted(self) -> int:
+        """Workers that what waits is enough for: beside one that is at work, one for each full load; what makes none
+        goes with the next load of that one, and gains by it."""
+        loads, rest = divmod(len(self.queue), self.together)
+        return loads + bool(rest and not self.running)
+
+    @property
+    def has_load(self) -> bool:
+        """Whether a worker that has ended an attempt goes on: the last one does as long as anything waits."""
+        return len(self.queue) >= (self.together if self.running > 1 else 1)
 
     def take(self) -> list[Entry]:
         """The next entries for one attempt; as many as fit into its octets, at least one."""

@@ -36,7 +36,8 @@ MAX_SLEEP: Final = 3600.0  # a clock that was set back must not delay mail for l
 # Beyond the drain, for next hops that have the whole message and have not answered yet: nearly all do within a second,
 # and whoever stops a server does not wait the ten minutes of RFC 5321 §4.5.3.2.6.
 ANSWER_SECONDS: Final = 5.0
-LOCAL_TOGETHER: Final = 32  # entries whose maildrop copies share syncs and a settlement
+LOCAL_TOGETHER: Final = 64  # entries whose maildrop copies share syncs and a settlement
+GATHER_SECONDS: Final = 0.25  # that less than so many wait for one who is at work, before another one begins
 LANES_KEPT: Final = 1000  # lanes without work are forgotten above this
 
 log = structlog.get_logger("gatepost.delivery")
@@ -65,6 +66,7 @@ class DeliveryLoop:
         self._clock = clock
         self._lanes: dict[str, Lane] = {}
         self._workers: dict[asyncio.Task[None], Course] = {}
+        self._gathering: set[Lane] = set()  # where less than a full load waits for a worker that is busy
         self._leased = 0  # entries that are leased and not settled
         self._wake = asyncio.Event()
         self._lanes_limit = LANES_KEPT
@@ -212,9 +214,14 @@ class DeliveryLoop:
             del self._lanes[key]
         self._lanes_limit = max(LANES_KEPT, 2 * len(self._lanes))
 
-    def _start(self, lane: Lane) -> None:
+    def _start(self, lane: Lane, at_least: int = 0) -> None:
         """As many workers as the lane and the whole allow; each goes on until the lane has nothing for it."""
-        waiting = 0 if self._is_stopping else -(-len(lane.queue) // lane.together)
+        if self._is_stopping:
+            return
+        waiting = max(lane.wanted, at_least)
+        if lane.queue and not waiting and lane not in self._gathering:
+            self._gathering.add(lane)
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._gathered, lane, lane.queue[0])
         while waiting > 0 and lane.running < lane.window:
             if len(self._workers) >= self._settings.total:
                 self._has_starved = True
@@ -224,6 +231,12 @@ class DeliveryLoop:
             worker = asyncio.create_task(self._work(lane))
             self._workers[worker] = Course(worker)
             worker.add_done_callback(self._ended)
+
+    def _gathered(self, lane: Lane, first: Entry) -> None:
+        """Who is at work was given time to take `first` along; if it did not, another worker does."""
+        self._gathering.discard(lane)
+        if lane.queue:
+            self._start(lane, at_least=int(lane.queue[0] is first))
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
         del self._workers[worker]
@@ -254,6 +267,8 @@ class DeliveryLoop:
                 self._settler.put(ended)
                 if lane.running < lane.window and lane.queue:
                     self._start(lane)
+                if not lane.has_load:
+                    return
         finally:
             lane.running -= 1
             if lane.queue:
