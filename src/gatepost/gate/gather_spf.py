@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from gatepost.gate import gather_dkim
+from gatepost.gate.later import then
+from gatepost.mail.address import AddressError
+from gatepost.mail.header_address import HeaderAddressError, parse_address_list
 from gatepost.mail.spf import SpfResult
 from gatepost.policy.checks import sender_spf
 from gatepost.policy.facts import MailFacts, MessageFacts, SessionFacts
@@ -63,8 +67,24 @@ def spf(session: GateSession, facts: MailFacts) -> Any:
 
 
 def excuse(session: GateSession, facts: MessageFacts) -> Any:
-    """The domain of a passing signature that is aligned with the author's; "" where there is none."""
-    return ""
+    """The domain of a passing signature that excuses a fail, "" where there is none; an awaitable while signatures are
+    not verified yet (where `content.dkim` is off)."""
+    found = facts.spf
+    settings = cast("sender_spf.Settings", session.parts.policy.settings_of(sender_spf.CHECK))
+    if found is None or not sender_spf.waits(found, settings):
+        return ""
+    dkim = facts.dkim if isinstance(facts.dkim, tuple) else gather_dkim.dkim(session, facts)
+    domains = (found.domain, _author_domain(facts))
+    return then(dkim, lambda results: sender_spf.excusing(results, domains))
+
+
+def _author_domain(facts: MessageFacts) -> str:
+    """The domain of the one author that From names, "" where it names none, or several, or cannot be read."""
+    try:
+        mailboxes = [each for value in facts.header.authors for each in parse_address_list(value).mailboxes]
+        return mailboxes[0].path.ascii_domain if len(mailboxes) == 1 else ""
+    except (HeaderAddressError, AddressError):
+        return ""
 
 
 def _is_about(kept: Kept, *of: str) -> bool:
