@@ -17,7 +17,9 @@ from tests.conformance.standing import NOW, StandingSuite
 from tests.support.memory_standing import MemoryStanding
 
 from gatepost.standing.port import Charge, Enter, Leave, Level, Note, Noted, Peek, Rate, StandingError, StandingStore
+from gatepost.store.lmdb import opening
 from gatepost.store.lmdb.opening import COUNTERS, FACTS
+from gatepost.store.lmdb.room import overwrites_in_place
 from gatepost.store.lmdb.standing import LmdbStanding
 
 HOUR = NOW + 3600
@@ -58,9 +60,9 @@ store = LmdbStanding(Path(sys.argv[1]), boot="boot-1", map_octets=1 << 26)
 
 
 @contextmanager
-def worker(folder: Path, script: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process on the same folder; it has said "ready" when the block begins."""
-    command = [sys.executable, "-c", WORKER + script, str(folder)]
+def worker(folder: Path, script: str, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Another process on the same folder; it has said "ready" when the block begins. before: it opens it."""
+    command = [sys.executable, "-c", before + WORKER + script, str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -230,7 +232,7 @@ async def test_facts_are_synced_and_counters_are_not(tmp_path: Path) -> None:
         assert store._facts._environment.flags()["sync"] is True
         assert store._facts._environment.flags()["metasync"] is True
         counters = store._counters.flags()
-        assert (counters["sync"], counters["writemap"]) == (False, False)
+        assert (counters["sync"], counters["writemap"]) == (False, overwrites_in_place(tmp_path))
 
 
 def test_who_leaves_and_who_arrives_at_the_same_keys_write_nothing(tmp_path: Path) -> None:
@@ -241,6 +243,55 @@ def test_who_leaves_and_who_arrives_at_the_same_keys_write_nothing(tmp_path: Pat
         assert store._counters.info()["last_txnid"] == before
         assert store.tally([Enter("k"), Leave("j")], NOW) == [3, 0]
         assert store.tally([Enter("k"), Enter("j")], NOW) == [4, 1]
+
+
+def test_the_counters_are_never_mapped_beyond_what_is_reserved_while_processes_make_room_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page without a block would be SIGBUS on a full disk, and a file cut off by one process SIGBUS in the other."""
+    monkeypatch.setattr(opening, "RESERVED_OCTETS", 1 << 20)
+    little = "from gatepost.store.lmdb import opening; opening.RESERVED_OCTETS = 1 << 20\n"
+    flood = "for n in range(20_000): store.tally([Note(f'theirs {n}', b'v' * 100, 2e9)], 1e9)\n"
+    again = "print('ready', flush=True); sys.stdin.readline()\n"
+
+    def reserved(store: LmdbStanding) -> int:
+        status, mapped = (tmp_path / COUNTERS).stat(), store._counters.info()["map_size"]
+        assert status.st_size >= mapped
+        assert status.st_blocks * 512 >= mapped
+        return mapped
+
+    with opened(tmp_path) as (store, reports):
+        assert reserved(store) == 1 << 20
+        with worker(tmp_path, READY + flood + again, little) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("go on\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "ready\n"
+            assert store.tally([Noted("theirs 0"), Noted("theirs 19999")], NOW) == [b"v" * 100] * 2
+            grown = reserved(store)
+            assert grown >= 4 << 20
+            for n in range(20_000):
+                store.tally([Note(f"ours {n}", b"v" * 100, HOUR)], NOW)
+            with worker(tmp_path, READY + "print(store.tally([Noted('ours 19999')], 1e9)); " + again) as third:
+                assert reserved(store) > grown  # opening cuts nothing off
+                told, _ = third.communicate("go on\n\n")
+                assert told.startswith(str([b"v" * 100]))
+        assert store.tally([Noted("theirs 19999"), Noted("ours 0")], NOW) == [b"v" * 100] * 2
+        assert reports == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "answer"),
+    [(["ext4"], True), (["xfs", "xfs"], True), (["btrfs"], False), (["ext4", "overlay"], False), ([], False)],
+)
+def test_which_file_systems_write_to_what_is_reserved(tmp_path: Path, kinds: list[str], answer: bool) -> None:
+    device = tmp_path.stat().st_dev
+    table = tmp_path / "mountinfo"
+    lines = [f"24 1 {os.major(device)}:{os.minor(device)} / /data rw - {kind} /dev/vda rw\n" for kind in kinds]
+    table.write_text("23 1 0:4095 / /proc rw shared:1 - proc proc rw\n" + "".join(lines))
+    assert overwrites_in_place(tmp_path, table) is answer
+    assert not overwrites_in_place(tmp_path, tmp_path / "no table")
 
 
 def test_a_full_counter_file_makes_room_and_counts_on(tmp_path: Path) -> None:
@@ -256,10 +307,10 @@ def test_a_full_counter_file_makes_room_and_counts_on(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_no_counting_and_kills_nobody(tmp_path: Path) -> None:
-    """A file mapped for writing would end the process with SIGBUS here; one without reserve could not even delete."""
+    """A file mapped beyond its reserve would end the process with SIGBUS here; one without could not even delete."""
     script = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (store._reserved,) * 2)  # as if the disk had no more
+resource.setrlimit(resource.RLIMIT_FSIZE, (store._counters.info()["map_size"],) * 2)  # as if the disk had no more
 for n in range(60_000):
     store.tally([Note(f"flood {n}", b"v" * 100, 2e9)], 1e9)
 store.tally([Enter("k")], 1e9)

@@ -1,8 +1,11 @@
 """Opening the two files: one process at a time, damage found before it can hurt, yesterday's counters thrown away.
 
 `facts.mdb` is synced at each commit. `counters.mdb` never is: after a power cut its pages may be of different ages,
-and reading them may end the process, so it does not outlive the boot that wrote it. Neither is mapped for writing:
-that would save 3 us a transaction, and kill the process with SIGBUS when the disk is full.
+and reading them may end the process, so it does not outlive the boot that wrote it.
+
+A file that is mapped for writing costs no system call for each page, and kills the process with SIGBUS when a page has
+no block and the disk is full. So the map of `counters.mdb` is never larger than what is reserved, and it is for writing
+only where that is enough. LMDB cuts such a file to the map: whoever maps it has the lock of `opening`.
 """
 
 from __future__ import annotations
@@ -17,10 +20,14 @@ from gatepost.standing.port import StandingError
 from gatepost.store.disk import sync_folder
 from gatepost.store.lmdb.holders import Holder, held
 from gatepost.store.lmdb.probe import SLOT_READERS, fault
+from gatepost.store.lmdb.room import overwrites_in_place, reserve
 
 COUNTERS: Final = "counters.mdb"
 FACTS: Final = "facts.mdb"
 BOOT: Final = "boot"
+OPENING: Final = "opening"
+BLOCK_OCTETS: Final = 512  # of `st_blocks`, whatever the file system's are
+RESERVED_OCTETS: Final = 8 * 1024 * 1024  # of disk for the counters at first, doubled when needed
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 Report = Callable[[str], None]
@@ -43,12 +50,12 @@ def open_files(
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with held(folder / "opening", wait=True):
+        with held(folder / OPENING, wait=True):
             holder = Holder(folder / "holders")
             try:
                 if holder.is_alone():
                     _prepare(folder, boot, report)
-                counters = _open(folder / COUNTERS, map_octets, sync=False)
+                counters = _open_counters(folder / COUNTERS, map_octets, report)
                 facts = _open(folder / FACTS, map_octets, sync=True)
                 sync_folder(folder)  # LMDB syncs what is in the file, and not that there is one
             except BaseException:
@@ -77,7 +84,38 @@ def _prepare(folder: Path, boot: str, report: Report) -> None:
         )
 
 
-def _open(path: Path, map_octets: int, *, sync: bool) -> lmdb.Environment:
+def grow(folder: Path, counters: lmdb.Environment, map_octets: int, *, wait: bool = False) -> bool:
+    """Whether there is more room for counters now: another process has reserved some, or we did, twice as much as there
+    was and at most `map_octets`. Not in a transaction. wait: for whoever opens the files just now, else False."""
+    with held(folder / OPENING, wait=wait) as is_ours:
+        if not is_ours:
+            return False
+        mapped, there = counters.info()["map_size"], (folder / COUNTERS).stat().st_size
+        if there <= mapped:
+            there = min(2 * mapped, map_octets)
+            if there <= mapped or not reserve(counters, there):
+                return False
+        counters.set_mapsize(there)
+        return True
+
+
+def _open_counters(path: Path, map_octets: int, report: Report) -> lmdb.Environment:
+    """Mapped as far as there is room for certain; for writing where that is known. The caller has the lock."""
+    there = path.stat().st_size if path.exists() else 0
+    octets = max(min(RESERVED_OCTETS, map_octets), there)
+    counters = _open(path, octets, sync=False)
+    try:
+        is_reserved = reserve(counters, octets)
+    except lmdb.Error as error:  # a full disk: counting is tried again and again, connections go on
+        report(f"{path}: no room can be had for counters ({error}); see that the disk has some")
+        return counters
+    if not is_reserved or path.stat().st_blocks * BLOCK_OCTETS < octets or not overwrites_in_place(path):
+        return counters
+    counters.close()
+    return _open(path, octets, sync=False, writemap=True)
+
+
+def _open(path: Path, map_octets: int, *, sync: bool, writemap: bool = False) -> lmdb.Environment:
     environment = lmdb.open(
         str(path),
         subdir=False,
@@ -85,6 +123,7 @@ def _open(path: Path, map_octets: int, *, sync: bool) -> lmdb.Environment:
         mode=0o600,
         sync=sync,
         metasync=sync,
+        writemap=writemap,
         max_readers=SLOT_READERS,
         max_spare_txns=2,
     )

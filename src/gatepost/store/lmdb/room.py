@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import lmdb
@@ -16,6 +17,10 @@ from gatepost.store.lmdb.layout import END
 
 USED_AT_MOST: Final = 0.75
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+MOUNTS: Final = Path("/proc/self/mountinfo")
+# File systems that write to a reserved block where it lies. Others write it elsewhere, and need room for that.
+IN_PLACE: Final = frozenset({"ext4", "xfs", "tmpfs"})
 
 GIVEN_UP_AT_ONCE: Final = 500  # of twice as many, side by side: they share few pages
 
@@ -57,14 +62,36 @@ def reserve(environment: lmdb.Environment, octets: int) -> bool:
     """Whether the file has `octets` of disk from now on; True as well where the file system cannot reserve.
 
     No other process writes meanwhile: where the C library has to reserve by writing, it would write over them. LMDB's
-    locks are on the other file, so that a second descriptor of this one may be closed.
+    locks are on the other file, so that a second descriptor of this one may be closed. Where there is too little room,
+    none is kept.
     """
     with environment.begin(write=True), open(environment.path(), "r+b") as file:
+        before = os.fstat(file.fileno()).st_size
         try:
             os.posix_fallocate(file.fileno(), 0, octets)
         except OSError as error:
-            return error.errno not in NO_ROOM
+            if error.errno not in NO_ROOM:
+                return True
+            os.ftruncate(file.fileno(), before)  # ext4 has taken all that there was
+            return False
     return True
+
+
+def overwrites_in_place(path: Path, mounts: Path = MOUNTS) -> bool:
+    """Whether what is reserved for `path` can be written for certain, also when the disk is full. mounts: the kernel's
+    table of them; False where there is none, or it does not know."""
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = mounts.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    kinds = set()
+    for line in lines:  # ID, parent, device, ..., "-", kind, source, options
+        fields, _, described = line.partition(" - ")
+        if fields.split()[2:3] == [number]:
+            kinds.add(described.partition(" ")[0])
+    return bool(kinds) and kinds <= IN_PLACE
 
 
 def is_full(error: lmdb.Error) -> bool:

@@ -15,13 +15,12 @@ from gatepost.standing.port import Fact, Operation, Result, StandingError, Table
 from gatepost.store.lmdb import counting
 from gatepost.store.lmdb.facts import Facts
 from gatepost.store.lmdb.layout import AT_ONCE, WITH_END, pack_shares, shares
-from gatepost.store.lmdb.opening import Report, open_files, this_boot
+from gatepost.store.lmdb.opening import COUNTERS, Report, grow, open_files, this_boot
 from gatepost.store.lmdb.probe import MAP_OCTETS
 from gatepost.store.lmdb.room import Transaction, entries_from, give_up, is_crowded, is_full, reserve
 
 SWEPT_AT_ONCE: Final = 500  # entries a transaction: 0.3 ms at most
 PIECES_A_SWEEP: Final = 20
-RESERVED_OCTETS: Final = 8 * 1024 * 1024  # of disk at first, doubled when needed
 RESERVED_FOR_FACTS: Final = 1024 * 1024
 REPORTED_EACH: Final = 60.0  # seconds: a flood of keys must not become a flood of log lines
 WRITES_BETWEEN_LOOKS: Final = 64  # at the room that is left
@@ -54,12 +53,10 @@ class LmdbStanding:
         )
         self._facts = Facts(environment, map_octets, report, faults)
         self._map_octets = map_octets
-        self._reserved = min(RESERVED_OCTETS, map_octets)
         self._writes = 0
         self._lost, self._reported_at = 0, 0.0
         self._swept_to = b""
         try:
-            reserve(self._counters, self._reserved)
             reserve(environment, min(RESERVED_FOR_FACTS, map_octets))
             self._clear_dead(own_too=True)
         except lmdb.Error as error:  # a full disk: counting is tried again and again, connections go on
@@ -74,12 +71,12 @@ class LmdbStanding:
                 self._keep_room(now)
             return self._apply(addressed, now, write)
         except lmdb.MapResizedError:
-            self._counters.set_mapsize(0)
+            self._follow()
         except lmdb.Error as error:
             if not is_full(error):
                 raise self._told(error) from error
+            self._find_room(now)
         try:
-            self._make_room(now)
             return self._apply(addressed, now, write)
         except lmdb.Error as error:
             raise self._told(error) from error
@@ -120,6 +117,7 @@ class LmdbStanding:
         """
         removed = 0
         try:
+            self._follow()
             self._clear_dead()
             for _ in range(PIECES_A_SWEEP):
                 removed += self._sweep_counters(now) + await self._facts.sweep(now)
@@ -133,6 +131,7 @@ class LmdbStanding:
     def close(self) -> None:
         """Undo what this process entered, and let go of everything."""
         try:
+            self._follow()
             self._clear({self._holder.slot})
         except lmdb.Error as error:  # the next who opens the folder will do it
             self._report(str(self._told(error)))
@@ -156,16 +155,20 @@ class LmdbStanding:
         if self._writes % WRITES_BETWEEN_LOOKS:
             return
         with self._counters.begin() as txn:
-            if not is_crowded(txn, self._reserved):
+            if not is_crowded(txn, self._counters.info()["map_size"]):
                 return
-        larger = min(2 * self._reserved, self._map_octets)
-        if larger > self._reserved and reserve(self._counters, larger):
-            self._reserved = larger
-        else:
-            self._make_room(now)
+        self._find_room(now)
 
-    def _make_room(self, now: float) -> None:
-        """Give up the half that ends soonest of the next thousand entries: they are worth least."""
+    def _follow(self) -> None:
+        """What another process has made room for is seen here too."""
+        if (self._folder / COUNTERS).stat().st_size > self._counters.info()["map_size"]:
+            grow(self._folder, self._counters, self._map_octets, wait=True)
+
+    def _find_room(self, now: float) -> None:
+        """More of the disk; without it, give up the half that ends soonest of the next thousand entries: they are worth
+        least."""
+        if grow(self._folder, self._counters, self._map_octets):
+            return
         with self._counters.begin(write=True) as txn:
             ends, self._swept_to = give_up(txn, self._swept_to, WITH_END)
         self._lost += sum(end > now for end in ends)
