@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dkim
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.support.dkim_signer import key_record, rsa_key
 from tests.support.dns_server import Behaviour, DnsServer
 from tests.support.server import HOST, Server
 
@@ -28,6 +31,7 @@ ZONE = {
     "mx.elsewhere.test": {"A": ["192.0.2.25"]},
 }
 STRANGER = "192.0.2.7"
+LETTER = b"From: Bob <bob@wait.example>\r\nSubject: hello\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\nHello.\r\n"
 
 
 class Talk:
@@ -40,8 +44,8 @@ class Talk:
         self.heard = self._reply()
         self.say("EHLO client.example.net")
 
-    def say(self, line: str) -> str:
-        self._socket.sendall(line.encode() + b"\r\n")
+    def say(self, line: str | bytes) -> str:
+        self._socket.sendall((line.encode() if isinstance(line, str) else line) + b"\r\n")
         return self._reply()
 
     def _reply(self) -> str:
@@ -80,15 +84,13 @@ def answer(server: Server, sender: str, ip: str = STRANGER) -> str:
         return peer.say(f"MAIL FROM:<{sender}>")
 
 
-def deliver(server: Server, sender: str, ip: str = STRANGER) -> str:
-    with talk(server, ip) as peer:
+def deliver(server: Server, sender: str, message: bytes = LETTER) -> str:
+    with talk(server) as peer:
         for line in (f"MAIL FROM:<{sender}>", "RCPT TO:<ada@example.org>"):
             heard = peer.say(line)
             assert heard.startswith("250"), heard
         assert peer.say("DATA").startswith("354")
-        return peer.say(
-            f"From: <{sender or 'x@pass.example'}>\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\nHi.\r\n."
-        )
+        return peer.say(message + b".")
 
 
 def spf_of(server: Server, number: int) -> dict[str, Any]:
@@ -139,6 +141,38 @@ def test_where_there_is_a_dmarc_record_a_fail_waits_for_the_content(tmp_path: Pa
         event = server.wait_for_event("smtp.message")
         assert spf_of(server, 0)["has_dmarc"] is True
         assert any("no aligned DKIM signature" in verdict.get("reason", "") for verdict in event["verdicts"])
+
+
+def signed(domain: str) -> bytes:
+    """The letter as a forwarder brings it: with its author's signature, which nothing on the way has broken."""
+    private = rsa_key().private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return bytes(dkim.sign(LETTER, b"s1", domain.encode(), private, include_headers=[b"from", b"subject"])) + LETTER
+
+
+def publish_key(dns: DnsServer, *domains: str) -> None:
+    key = key_record(rsa_key())
+    for domain in domains:
+        dns.zone[f"s1._domainkey.{domain}"] = {"TXT": [f'"{key[:200]}" "{key[200:]}"']}
+
+
+def test_forwarded_mail_whose_author_signed_it_is_taken_though_spf_fails(tmp_path: Path) -> None:
+    with serving(tmp_path) as (server, dns):
+        publish_key(dns, "wait.example", "spam.example")
+        assert deliver(server, "bob@wait.example", signed("wait.example")).startswith("250 2.0.0")
+        assert deliver(server, "bob@wait.example", signed("spam.example")).startswith("550 5.7.23")
+        mail = server.wait_for_subject("hello")
+        assert b"spf=fail " in mail.partition(b"\r\nReceived:")[0]
+        assert b"smtp.mailfrom=wait.example" in mail.partition(b"\r\nReceived:")[0]
+        explained = server.command("policy", "explain", server.events("smtp.message")[0]["id"])
+        assert "SPF fail for wait.example" in explained
+        assert "the DKIM signature of wait.example excuses it" in explained
+
+
+def test_a_signature_excuses_a_fail_also_where_signatures_are_looked_at_for_nothing_else(tmp_path: Path) -> None:
+    with serving(tmp_path, '[policy."content.dkim"]\nmode = "off"\n') as (server, dns):
+        publish_key(dns, "wait.example")
+        assert deliver(server, "bob@wait.example", signed("wait.example")).startswith("250 2.0.0")
+        assert deliver(server, "bob@wait.example").startswith("550 5.7.23")
 
 
 def test_one_of_our_addresses_may_be_used_by_whom_our_own_record_names(tmp_path: Path) -> None:
