@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.fuzz import mail, others, senders, smtp
+from tests.fuzz import mail, others, senders, signatures, smtp
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 WORDS: Final = Path(__file__).with_name("words")
@@ -36,6 +36,7 @@ TARGETS: Final[dict[str, Target]] = {
     "mime": Target(mail.mime, "header"),
     "dns": Target(others.dns, "dns"),
     "spf": Target(senders.spf, "spf"),
+    "dkim": Target(signatures.dkim, "dkim"),
     "config": Target(others.config, "config"),
 }
 

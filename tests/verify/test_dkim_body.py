@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.dkim_signer import canonical_body
 
+from gatepost.verify import dkim_body
 from gatepost.verify.dkim_body import BodyHash
 from gatepost.verify.dkim_signature import Canonicalization
 
@@ -44,6 +45,17 @@ def test_the_hash_is_that_of_the_body_made_canonical_at_once(body: bytes) -> Non
     for (kind, length), found in digests([body]).items():  # type: ignore[misc]
         canonical = canonical_body(body, kind)
         assert found == hashlib.sha256(canonical[:length]).digest()
+
+
+@given(st.integers(1, 5), st.text("  a\t", max_size=30))
+def test_few_runs_of_blanks_and_many_come_to_the_same(few: int, text: str) -> None:
+    before = dkim_body.FEW_RUNS
+    dkim_body.FEW_RUNS = few  # type: ignore[misc]
+    try:
+        found = digests([text.encode()])
+    finally:
+        dkim_body.FEW_RUNS = before  # type: ignore[misc]
+    assert found["relaxed", None] == hashlib.sha256(canonical_body(text.encode(), "relaxed")).digest()
 
 
 @pytest.mark.parametrize(

@@ -90,24 +90,24 @@ class Verification:
         key = _key(signature, answers.get(signature.key_name))
         if isinstance(key, DkimResult):
             return self._result(at, signature, key)
-        found = self._with_key(at, signature, key)
-        return msgspec.structs.replace(found, key_bits=key.bits, is_testing=key.is_testing)
+        return self._result(at, signature, self._with_key(at, signature, key), key)
 
     def _with_key(self, at: int, signature: Signature, key: Key) -> DkimResult:
         if fault := self._fault_of_key(signature, key):
-            return self._result(at, signature, DkimResult("permerror", reason=fault))
+            return DkimResult("permerror", reason=fault)
         octets = self._body.octets(signature.body)
         if signature.length is not None and signature.length > octets:
             reason = f"it signs {signature.length} octets of the body, which has {octets} (l=)"
-            return self._result(at, signature, DkimResult("fail", reason=reason))
+            return DkimResult("fail", reason=reason)
         if self._body.digest(signature.body, signature.length) != signature.body_hash:
-            return self._result(at, signature, DkimResult("fail", reason="the body is not the one that was signed"))
-        if not key.has_made(signature.octets, self._fields.digest(at, signature.fields, signature.header)):
+            return DkimResult("fail", reason="the body is not the one that was signed")
+        chosen = self._fields.chosen(at, signature.fields)
+        if not key.has_made(signature.octets, self._fields.digest(at, chosen, signature.header)):
             reason = "the header fields are not those that were signed, or another key has signed them"
-            return self._result(at, signature, DkimResult("fail", reason=reason))
+            return DkimResult("fail", reason=reason)
         unsigned = 0 if signature.length is None else octets - signature.length
         reason = f"the last {unsigned} octets of the body are not signed (l=)" if unsigned else ""
-        return self._result(at, signature, DkimResult("pass", unsigned_octets=unsigned, reason=reason))
+        return DkimResult("pass", unsigned_octets=unsigned, reason=reason)
 
     def _fault_of_key(self, signature: Signature, key: Key) -> str:
         """Why the key is not for this signature, "" where it is."""
@@ -119,16 +119,20 @@ class Verification:
             return "the key is for addresses of its own domain only, not of those below (t=s, i=)"
         return ""
 
-    def _result(self, at: int, signature: Signature, found: DkimResult) -> DkimResult:
-        """`found`, with what there is to tell of the signature."""
-        return msgspec.structs.replace(
-            found,
+    def _result(self, at: int, signature: Signature, found: DkimResult, key: Key | None = None) -> DkimResult:
+        """`found`, with what there is to tell of the signature and its key."""
+        return DkimResult(
+            found.result,
+            unsigned_octets=found.unsigned_octets,
+            reason=found.reason,
+            key_bits=key.bits if key is not None else 0,
+            is_testing=key is not None and key.is_testing,
             domain=signature.domain,
             selector=signature.selector,
             identity=signature.identity,
             algorithm=signature.algorithm,
             canonicalization=f"{signature.header}/{signature.body}",
-            signed=self._fields.present(at, signature.fields)[:MAX_TOLD],
+            signed=self._fields.names(self._fields.chosen(at, signature.fields)[:MAX_TOLD]),
             mark=signature.mark,
         )
 

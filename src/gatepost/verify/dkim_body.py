@@ -12,6 +12,7 @@ from typing import Final
 from gatepost.verify.dkim_signature import Canonicalization
 
 _CRLF: Final = b"\r\n"
+FEW_RUNS: Final = 100  # of a piece: each takes as long as the search through 500 octets
 _LINES: Final = _CRLF * 4096  # empty lines are given out in lengths of this
 
 
@@ -95,10 +96,31 @@ class _Canonical:
 def _relaxed(octets: bytes) -> bytes:
     """Runs of blanks are one space, and those before a line end are gone. A space at the very end stays: it may be
     before a line end that is still to come."""
-    octets = octets.replace(b"\t", b" ")
-    while b"  " in octets:  # each turn halves the longest run
-        octets = octets.replace(b"  ", b" ")
-    return octets.replace(b" \r\n", _CRLF)
+    return _collapsed(octets.replace(b"\t", b" ")).replace(b" \r\n", _CRLF)
+
+
+def _collapsed(octets: bytes) -> bytes:
+    """Runs of spaces are one. The few that text has are cut out one by one, in one pass; where there are many, or long
+    ones, all that is left is gone through again and again, which halves the longest run each time."""
+    at = octets.find(b"  ")
+    if at < 0:
+        return octets
+    kept, start, runs = [], 0, 0
+    while at >= 0 and runs < FEW_RUNS:
+        kept.append(octets[start : at + 1])
+        start = at + 2
+        while runs < FEW_RUNS and octets.startswith(b" ", start):
+            start += 1
+            runs += 1
+        runs += 1
+        at = octets.find(b"  ", start)
+    rest = octets[start:]
+    if at >= 0 or rest.startswith(b" "):
+        rest = rest.lstrip(b" ")  # what is left of the last run
+        while b"  " in rest:
+            rest = rest.replace(b"  ", b" ")
+    kept.append(rest)
+    return b"".join(kept)
 
 
 class BodyHash:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gatepost.mail.header import Field, HeaderSection
@@ -33,29 +33,29 @@ class SignedFields:
         field = self._section.fields[at]
         return self._section.octets[field.start : field.end]
 
-    def digest(self, at: int, names: Sequence[str], kind: Canonicalization) -> bytes:
-        """SHA-256 of the fields that the signature in field `at` names, and of itself."""
-        digest = hashlib.sha256()
-        for each in self.chosen(at, names):
-            digest.update(self._field(each, kind))
+    def digest(self, at: int, chosen: Iterable[int], kind: Canonicalization) -> bytes:
+        """SHA-256 of the `chosen` fields, and of the signature in field `at`."""
+        parts = [self._field(each, kind) for each in chosen]
         own = without_signature(self.raw(at))
-        digest.update(_relaxed(own, self._section.fields[at]) if kind == "relaxed" else own)
-        return digest.digest()
+        parts.append(_relaxed(own, self._section.fields[at]) if kind == "relaxed" else own)
+        return hashlib.sha256(b"".join(parts)).digest()
 
-    def present(self, at: int, names: Sequence[str]) -> tuple[str, ...]:
-        """The names of those fields that are there."""
-        return tuple([self._section.fields[each].name.decode("latin-1") for each in self.chosen(at, names)])
+    def names(self, chosen: Iterable[int]) -> tuple[str, ...]:
+        """What the fields are called."""
+        return tuple([self._section.fields[each].name.decode("latin-1") for each in chosen])
 
     def chosen(self, at: int, names: Sequence[str]) -> list[int]:
-        """Of fields with one name the last is taken first, then the one above it; a name for which there is none left
-        says that there were no more of them (§5.4.2). No signature is about itself."""
+        """Where the fields are that the signature in field `at` is about. Of fields with one name the last is taken
+        first, then the one above it; a name for which there is none left says that there were no more of them (§5.4.2).
+        No signature is about itself."""
         left: dict[str, list[int]] = {}
         chosen = []
         for name in names:
-            if name not in left:
-                left[name] = [each for each in self._by_name.get(name, ()) if each != at]
-            if left[name]:
-                chosen.append(left[name].pop())
+            places = left.get(name)
+            if places is None:
+                places = left[name] = [each for each in self._by_name.get(name, ()) if each != at]
+            if places:
+                chosen.append(places.pop())
         return chosen
 
     def _field(self, at: int, kind: Canonicalization) -> bytes:

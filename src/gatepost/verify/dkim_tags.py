@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gatepost.mail.text import printable
+
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _BLANKS: Final = " \t\r\n"
 _SQUEEZED: Final = str.maketrans("", "", _BLANKS)
@@ -25,7 +27,7 @@ def parse_tags(text: str) -> dict[str, str]:
         name, sign, value = spec.partition("=")
         name = name.strip(_BLANKS)
         if not sign or _NAME.fullmatch(name) is None:
-            raise TagError(f"{spec.strip(_BLANKS)[:60]!r} is no tag with a value")
+            raise TagError(f"'{printable(spec.strip(_BLANKS), 60)}' is no tag with a value")
         if name in tags:
             raise TagError(f"the tag {name}= stands twice")
         tags[name] = value.strip(_BLANKS)
