@@ -153,7 +153,8 @@ async def test_the_places_are_asked_in_their_order_and_those_that_are_not_listed
     found = await world.find(refresh=True)
     assert isinstance(found, KeyFound)
     assert found.key.source == methods[0]
-    assert bool(world.web.asked) == (methods[0] == "wkd")
+    assert bool(world.web.asked) == ("wkd" in methods)  # where pinned and imported ones were found, for a revocation
+    assert ((PLACES.openpgpkey, "OPENPGPKEY") in world.dns.asked) == (methods[0] == "openpgpkey")
 
 
 async def test_a_kept_key_is_not_used_where_its_way_is_switched_off() -> None:
@@ -377,6 +378,38 @@ async def test_a_key_that_its_owner_revoked_is_withdrawn_and_does_not_come_back(
     found = await world.find(refresh=True)
     assert isinstance(found, NoKey)
     assert any("revoked" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("source", ["pinned", "imported"])
+async def test_a_key_that_somebody_put_there_is_refused_once_its_owner_publishes_that_it_is_revoked(source) -> None:  # type: ignore[no-untyped-def]
+    """It was never looked up, so nobody ever heard of it."""
+    world = World()
+    discovery = Discovery(world.keys, world.clock, world.dns, world.web, world.settings)
+    sound, dead = revoked()
+    await world.keys.put(checked(sound, source))
+    for _ in range(3):
+        assert isinstance(await discovery.find(BOB), KeyFound)
+    assert world.web.asked == [PLACES.advanced_url]
+    world.web.put(PLACES.advanced_url, dead)
+    world.clock.at += DAY
+    for _ in range(2):  # the answer, then what is kept of it
+        found = await discovery.find(BOB)
+        assert isinstance(found, NoKey)
+        assert any("revoked" in reason for reason in found.reasons)
+    assert [each.state for each in await world.keys.find(BOB)] == ["withdrawn"]
+
+
+async def test_a_directory_that_is_away_or_has_another_key_takes_no_pinned_key_out_of_use(world: World) -> None:
+    discovery = Discovery(world.keys, world.clock, world.dns, world.web, world.settings)
+    pinned = public()
+    await world.keys.put(checked(pinned, "pinned"))
+    for answer in (FetchError("no route"), Fetched(200, {}, public()), Fetched(200, {}, revoked()[1])):
+        world.web.answers[PLACES.advanced_url] = answer
+        world.clock.at += DAY
+        found = await discovery.find(BOB)
+        assert isinstance(found, KeyFound)
+        assert (found.key.fingerprint, found.warnings) == (fingerprint(pinned), ())
+    assert len(world.web.asked) == 3
 
 
 async def test_of_several_keys_the_one_that_is_known_is_used(world: World) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import rsa, x25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pysequoia.packet import PacketPile
 from tests.seal import scene
@@ -36,6 +36,7 @@ CERTIFICATES = [
     ({"purpose": ExtendedKeyUsageOID.SERVER_AUTH}, "no_encryption"),
     ({"key": rsa.generate_private_key(65537, 1024)}, "short"),
     ({"key": scene.private_key("ed25519")}, "algorithm"),
+    ({"key": x25519.X25519PrivateKey.generate()}, "algorithm"),
     ({"digest": hashes.SHA224}, "weak_hash"),
 ]
 
@@ -43,6 +44,14 @@ CERTIFICATES = [
 @pytest.mark.parametrize(("options", "expected"), CERTIFICATES, ids=[expected for _, expected in CERTIFICATES])
 def test_a_certificate_is_taken_or_refused_for_a_reason(options, expected):
     assert code(certificate(**options)) == expected
+
+
+def test_a_certificate_of_another_kind_of_key_is_told_which_are_taken():
+    found = check_key(certificate(key=x25519.X25519PrivateKey.generate()), BOB, NOW)
+    assert isinstance(found, Refused)
+    assert found.reason.endswith(
+        "has a key (X25519) that nothing can be encrypted to here; RSA and P-256 to P-521 are taken"
+    )
 
 
 def test_a_key_must_carry_the_address_it_was_looked_up_for():

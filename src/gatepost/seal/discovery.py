@@ -21,7 +21,7 @@ from gatepost.seal.keeping import is_same, keep
 from gatepost.seal.key_names import KeyPlaces
 from gatepost.seal.keys import KeyChecks, fingerprint_of
 from gatepost.seal.lookups import Looked, look_for_openpgpkey, look_for_smimea, look_in_directory
-from gatepost.seal.model import DiscoveryMethod, Kind, RecipientKey, Refused
+from gatepost.seal.model import DiscoveryMethod, Kind, RecipientKey, Refused, Source
 from gatepost.seal.port import Absence, KeptKey, KeyStore, PublishedKeys
 from gatepost.seal.settings import DiscoverySettings
 
@@ -30,6 +30,8 @@ LOOKED_UP: Final[dict[DiscoveryMethod, Kind]] = {"wkd": "openpgp", "openpgpkey":
 """The methods that ask somebody, and the kind of key that they find."""
 SILENT_SECONDS: Final = 30.0
 MAX_SILENT: Final = 1000
+MAX_ASKED: Final = 10_000
+KEPT_FOR_GOOD: Final = frozenset[Source]({"pinned", "imported"})  # before the places that are asked
 SHORTEST: Final = timedelta(minutes=5)  # a record with a TTL of 0 is not asked for each recipient
 
 
@@ -84,6 +86,7 @@ class Discovery:
         self._published = published
         self._checks = KeyChecks()
         self._silent: dict[tuple[DiscoveryMethod, str], tuple[float, Looked]] = {}
+        self._asked: dict[str, float] = {}  # when revocations are asked for next, by address
 
     async def find(
         self, address: str, kinds: Sequence[Kind] = KINDS, *, refresh: bool = False, asks: bool = True
@@ -103,6 +106,8 @@ class Discovery:
         )
         if self._published is not None and (own := await self._own(search, self._published)) is not None:
             return KeyFound(own)
+        if asks and "wkd" in self._settings.discovery and "openpgp" in kinds:
+            await self._ask_for_revocations(search)
         is_asked = asks and set(KINDS) <= set(kinds) and any(each in LOOKED_UP for each in self._settings.discovery)
         absence = None if refresh else await self._store.absence(key, search.now)
         for method in self._settings.discovery:
@@ -188,6 +193,26 @@ class Discovery:
         if looked.is_failure:
             self._silent[at] = (self._clock.monotonic() + SILENT_SECONDS, looked)
         return looked
+
+    async def _ask_for_revocations(self, search: _Search) -> None:
+        """Keys that no look-up renews are looked for where their owner would publish that they are revoked, once in the
+        time for which a look-up is remembered. No answer says nothing: the key is used, and asked for again soon."""
+        used = {
+            each.key.fingerprint for each in search.rows if each.state == "used" and each.key.source in KEPT_FOR_GOOD
+        }
+        now = self._clock.monotonic()
+        if not used or now < self._asked.get(search.address, 0.0):
+            return
+        looked = await self._look("wkd", search.places)
+        if len(self._asked) >= MAX_ASKED:
+            self._asked.clear()
+        self._asked[search.address] = now + (SHORTEST.total_seconds() if looked.is_failure else self._settings.cache)
+        for octets in looked.keys:
+            if fingerprint_of(octets) in used:
+                checked = self._checks.check(octets, search.address, search.now)
+                if isinstance(checked, Refused) and checked.code == "revoked":
+                    search.refused(checked)
+                    await self._withdraw(fingerprint_of(octets), search)
 
     async def _withdraw(self, fingerprint: str, search: _Search) -> None:
         """A key whose owner revoked it is used no more, wherever it once came from."""

@@ -84,6 +84,8 @@ def decrypt(data: bytes, openers: Sequence[Secret]) -> OpenedContent:
         if isinstance(private.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
             own = private.key.public_key()
             keys += [Opener(each, private.key) for each in private.certificates if each.public_key() == own]
+        else:
+            reason = "the private key of S/MIME is of a kind that opens nothing here; RSA and P-256 to P-521 do"
     if not keys:
         raise CannotOpen(reason)
     try:

@@ -78,7 +78,10 @@ def check_certificate(material: bytes, address: str, now: datetime) -> Recipient
         case ec.EllipticCurvePublicKey() if public.curve.name in _CURVES:
             algorithm = public.curve.name
         case _:
-            return refused("algorithm", "has a key of a kind that nothing can be encrypted to here")
+            kind = type(public).__name__.removeprefix("_").removesuffix("PublicKey").upper()
+            # X25519 (RFC 8418) would be ours alone: OpenSSL 3.0 cannot, so nobody could try it against us.
+            return refused("algorithm", f"has a key ({kind}) that nothing can be encrypted to here; RSA and P-256 to "
+                           "P-521 are taken")  # fmt: skip
     if usage_fault:
         return refused("no_encryption", usage_fault)
     return RecipientKey(
