@@ -76,3 +76,31 @@ def test_a_large_mailing_to_one_slow_destination_delays_nobody_else(tmp_path: Pa
             assert waiting > 0
             held.close()
             server.kill()  # the silent peer would hold up its farewell
+
+
+def test_a_large_mailing_does_not_delay_somebody_else_who_writes_to_the_same_destination(tmp_path: Path) -> None:
+    with Sink() as hop:
+        config = (
+            '[domain."example.org"]\n[relay]\nnetworks = ["127.0.0.0/8"]\n'
+            f'[route."slow.example"]\nto = "smtp://{hop.address}"\n'
+        )
+        server = Server(tmp_path, ("mx",), config=config)
+        asyncio.run(fill(server.data))
+        with server:
+            hop.wait_for(1)
+            with Peer(server) as peer:
+                peer.reply()
+                peer.say(b"EHLO client.example.net\r\n")
+                peer.say(b"MAIL FROM:<carol@example.net>\r\n")
+                assert peer.say(b"RCPT TO:<dave@slow.example>\r\n").startswith(b"250")
+                before = len(hop.taken)
+                assert peer.data(b"From: carol@example.net\r\nSubject: hello\r\n\r\nhello\r\n").startswith(b"250")
+            server.wait_for(lambda: place_of("carol@example.net", hop), "it is delivered", 60)
+            ahead = place_of("carol@example.net", hop) - before
+            assert ahead < WAITING / 50, f"{ahead} of the mailing went first"
+            server.kill()  # there is no need to wait for the rest
+
+
+def place_of(reverse_path: str, hop: Sink) -> int:
+    """How many were taken before the first from there, and it; 0: none was taken."""
+    return next((place for place, taken in enumerate(hop.taken, 1) if taken.reverse_path == reverse_path), 0)

@@ -76,7 +76,8 @@ class SpoolStore(Protocol):
         self, now: float, limit: int, exclude: Collection[str] = (), per_destination: int = 50
     ) -> list[Entry]:
         """Up to `limit` entries with recipients that are due, oldest first, at most `per_destination` of one
-        destination and none of the destinations in `exclude`; each holds only recipients of one destination, which
+        destination and none of the destinations in `exclude`. Where a destination has many more than it gets, some
+        are those that came last, so that nobody waits for all of a large mailing. Each holds only recipients of one destination, which
         are LEASED now. The same entry may come again for another destination. A lease ends with `settle` or with
         the owner."""
         ...

@@ -13,6 +13,11 @@ import apsw
 
 MAX_CONSIDERED: Final = 1000  # destinations that one lease weighs against each other
 MAX_TURNS: Final = 10_000
+LATEST_PART: Final = 4  # one of so many that a destination gets is one that came last
+_OLDEST: Final = "SELECT entry FROM recipient WHERE state < 2 AND destination = ? AND due <= ? ORDER BY due, entry"
+_LATEST: Final = (
+    "SELECT entry FROM recipient WHERE state < 2 AND destination = ? AND due <= ? ORDER BY due DESC, entry DESC"
+)
 NOTE: Final = (
     "INSERT INTO waiting VALUES (?, ?) ON CONFLICT (destination) DO UPDATE SET due = excluded.due "
     "WHERE excluded.due < due"
@@ -86,10 +91,18 @@ class Waiting:
         return found
 
     def _due_entries(self, destination: str, now: float, limit: int) -> list[int]:
-        cursor = self._connection.execute(
-            "SELECT entry FROM recipient WHERE state < 2 AND destination = ? AND due <= ? ORDER BY due, entry",
-            (destination, now),
-        )
+        """Those that have waited longest, and where more are due than that, some of those that came last: behind a
+        mailing of a hundred thousand, whoever else writes there would wait for all of it."""
+        oldest = self._due(destination, now, limit, _OLDEST)
+        latest = limit // LATEST_PART if limit >= 2 * LATEST_PART else self._turn % LATEST_PART == LATEST_PART - 1
+        if len(oldest) < limit or not latest:
+            return oldest
+        found = dict.fromkeys(oldest[:-latest])
+        found.update(dict.fromkeys(self._due(destination, now, latest, _LATEST)))
+        return list((found | dict.fromkeys(oldest)).keys())[:limit]
+
+    def _due(self, destination: str, now: float, limit: int, query: str) -> list[int]:
+        cursor = self._connection.execute(query, (destination, now))
         found: dict[int, None] = {}
         for (number,) in cast(Iterator[tuple[int]], cursor):
             found[number] = None
