@@ -22,6 +22,8 @@ from tests.programs import need_root
 from tests.support.server import ADA, BOB, GATEPOST, HOST, SECRET, Server, any_certificate
 from tests.support.sink import Sink
 
+from gatepost.app.troubles import ROOM
+
 MIB: Final = 2**20
 STRANGER: Final = "stranger@example.net"
 
@@ -357,6 +359,7 @@ def test_little_room_is_452_before_it_is_none(small_disk: Path, tmp_path: Path) 
         ballast = small_disk / "ballast"
         ballast.write_bytes(b"\0" * (shutil.disk_usage(small_disk).free - 56 * MIB))
         assert server.wait_for(lambda: send(server, "little-room") == 452, "452")
+        server.wait_for(lambda: [each for each in server.events("alert") if each["details"]["what"] == ROOM], ROOM, 40)
         ballast.unlink()
         assert server.wait_for(lambda: send(server, "after") == 250, "mail is taken again")
 
