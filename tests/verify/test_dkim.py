@@ -170,7 +170,11 @@ def test_each_tag_of_a_key_record(tags: dict[str, str], result: str, reason: str
 
 
 def test_records_that_are_no_list_of_tags_or_have_no_key() -> None:
-    for text, reason in (("h\xe9llo\n", "'h\\xc3\\xa9llo' is no tag"), ("k=rsa", "it holds no key"), ("k=rsa; v=DKIM1; p=A", "no DKIM1")):
+    for text, reason in (
+        ("h\xe9llo\n", "'h\\xc3\\xa9llo' is no tag"),
+        ("k=rsa", "it holds no key"),
+        ("k=rsa; v=DKIM1; p=A", "no DKIM1"),
+    ):
         (found,) = verified(signed(LETTER), record(text))
         assert (found.result, reason in found.reason) == ("permerror", True), found
     (found,) = verified(signed(LETTER), record(f"v=DKIM1; p={'A' * 9000}"))
