@@ -123,7 +123,7 @@ def test_a_server_on_a_read_only_disk_does_not_start_and_says_why(read_only: Pat
     subprocess.run(["mount", "--bind", read_only, read_only], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", read_only], check=True)
     said = server.command("serve", status=1)
-    assert "Read-only file system" in said
+    assert "Read-only file system; check the disk" in said
     assert str(read_only) in said
     assert "Traceback" not in said
 

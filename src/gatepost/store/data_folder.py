@@ -7,6 +7,7 @@ how they are saved (`store.backup`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -214,6 +215,7 @@ def _make(path: Path, mode: int) -> None:
 
 
 def _not_ours(root: Path, error: OSError) -> str:
-    return (
-        f"{error.filename or root}: {error.strerror}; the data folder must belong to the user that the server runs as"
-    )
+    advice = "the data folder must belong to the user that the server runs as"
+    if error.errno == errno.EROFS:
+        advice = "check the disk (`dmesg` says why) and mount it for writing"
+    return f"{error.filename or root}: {error.strerror}; {advice}"
