@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -72,6 +73,33 @@ async def test_room_is_given_back_when_the_spool_is_idle(tmp_path: Path, monkeyp
     assert await asyncio.to_thread(is_small.wait, 30)
     await spool.close()
     assert database.stat().st_size < 20 * 1024 * 1024
+
+
+async def test_an_idle_spool_writes_a_long_log_back_and_leaves_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 0.001)
+    checkpoints: list[str] = []
+
+    def note(point: str, /) -> None:
+        if point == "checkpoint.before":
+            checkpoints.append(point)
+
+    async def until(is_so: Callable[[], bool]) -> None:
+        deadline = asyncio.get_running_loop().time() + 30
+        while not is_so():
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.001)
+
+    spool = SqliteSpool.open(tmp_path, "0", SpoolSettings(), HandClock(NOW), faults=note)
+    await add(spool)
+    await until(lambda: spool._writer._patience is None)
+    await spool.close()  # waits for the thread
+    assert checkpoints == []
+    spool = SqliteSpool.open(tmp_path, "0", SpoolSettings(), HandClock(NOW), faults=note)
+    await asyncio.gather(*[add(spool, body=b"x" * 250_000) for _ in range(12)])
+    await until(lambda: bool(checkpoints))
+    await spool.close()
 
 
 async def test_the_writer_does_not_begin_before_the_turn_of_the_loop_is_over(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ MAX_BATCH_OCTETS: Final = 4 * 1024 * 1024
 GATHERING_TURNS: Final = 4  # of the loop, at most, before the thread gets what was submitted in them
 CHECKPOINT_OCTETS: Final = 8 * 1024 * 1024
 RIDE_SECONDS: Final = 0.2  # at most, until what was committed without a sync has one
+# A shorter log is left as it is: written back after each message of a quiet server, it would cost three syncs more.
+IDLE_CHECKPOINT_OCTETS: Final = 2 * 1024 * 1024
 IDLE_SECONDS: Final = 1.0  # without work, then free pages are given up and the log is written back
 VACUUM_PAGES: Final = 64  # a step, so that whoever comes meanwhile waits under 20 ms
 VACUUM_FROM_PAGES: Final = 1024  # fewer are soon used again
@@ -97,7 +99,9 @@ class GroupCommitWriter:
         self._turns = 0  # of the loop, since the first of them
         self._left: list[Work] = []  # taken from the queue, too many for the batch before
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._checkpoint_pages = CHECKPOINT_OCTETS // int(connection.pragma("page_size"))
+        page_octets = int(connection.pragma("page_size"))
+        self._checkpoint_pages = CHECKPOINT_OCTETS // page_octets
+        self._idle_checkpoint_pages = IDLE_CHECKPOINT_OCTETS // page_octets
         self._syncs_commits = True  # as `connection` made it
         self._is_synced = True
         self._synced_at = time.monotonic()
@@ -276,7 +280,7 @@ class GroupCommitWriter:
                 self._patience = VACUUM_PAUSE_SECONDS
                 self._checkpoint_if_long()
                 return
-        if self._logged_pages():
+        if self._logged_pages() >= self._idle_checkpoint_pages:
             self._checkpoint()
 
 
