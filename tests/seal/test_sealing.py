@@ -172,7 +172,7 @@ def test_a_changed_ciphertext_never_yields_text(kind):
     assert match is not None
     data = base64.b64decode(re.sub(rb"\r\n=....\Z", b"", match[2]))
     released = 0
-    for place in range(0, len(data), 5):
+    for place in range(len(data)):
         changed = bytearray(data)
         changed[place] ^= 0x10
         octets = message.octets[: match.start(2)] + base64.encodebytes(bytes(changed)).replace(b"\n", b"\r\n")
@@ -181,7 +181,7 @@ def test_a_changed_ciphertext_never_yields_text(kind):
         # Some octets carry nothing (a version, an identifier's form); what comes out is the whole text or none.
         assert text is None or text.endswith(BODY)
         released += text is not None
-    assert released <= len(range(0, len(data), 5)) // 20
+    assert released <= len(data) // 20
     for end in range(len(data) - 40, len(data)):
         octets = message.octets[: match.start(2)] + base64.encodebytes(data[:end]).replace(b"\n", b"\r\n")
         assert open_(octets + message.octets[match.start(3) :], [bob.secret], [], NOW).text is None

@@ -33,7 +33,7 @@ REFUSED = {
     "cms-refused-des-ede3-cbc": "not safe enough", "cms-refused-signed-des-ede3-cbc": "not safe enough",
     "sig-refused-sha1": "SHA-1",
 }  # fmt: skip
-MUTATIONS = 50  # places in each message; all of them in what is not larger
+SMALL, LARGE = 1000, 6000  # octets: every one is changed in what is smaller, one in three, one in a hundred
 
 
 @cache
@@ -118,8 +118,8 @@ def signature_of(name: str) -> str:
 
 
 def mutated(octets: bytes) -> Iterator[bytes]:
-    """One octet changed, at places all over; and the end cut off."""
-    step = max(1, len(octets) // MUTATIONS)
+    """One octet changed, each in what is small, else many all over; and the end cut off."""
+    step = 1 if len(octets) <= SMALL else 3 if len(octets) <= LARGE else 101
     for number, at in enumerate(range(0, len(octets), step)):
         yield octets[:at] + bytes((octets[at] ^ (1 << number % 8),)) + octets[at + 1 :]
         if number % 4 == 0:
