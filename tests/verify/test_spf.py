@@ -10,7 +10,7 @@ from tests.verify.spf_zone import ZoneResolver, path_of
 
 from gatepost.mail.spf import SpfResult
 from gatepost.verify.dmarc_presence import has_dmarc
-from gatepost.verify.spf import MAX_EXPLANATION, MAX_QUESTIONS, Client, check_host
+from gatepost.verify.spf import MAX_EXPLANATION, MAX_QUESTIONS, MAX_REASON, Client, check_host
 from gatepost.verify.spf_macro import IN_EXPLANATIONS, MAX_NAME, MacroError, expand, expand_domain, parse, parse_domain
 from gatepost.verify.spf_record import MAX_RECORD, SpfSyntaxError, parse_record
 
@@ -206,6 +206,26 @@ async def test_a_hostile_record_costs_little(text: str) -> None:
     before = time.process_time()
     await evaluated({"far.example": [{"TXT": text}]}, helo="x." * 250 + "example")
     assert time.process_time() - before < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "helo"),
+    [
+        ("v=spf1 ip4:" + "9" * 7000 + " -all", "c.example"),
+        ("v=spf1 -exists:" + "a." * 3000 + "example -exists:bob.users.example", "c.example"),
+        ("v=spf1 " + "-" + "x" * 4000, "c.example"),
+        ("v=spf1 include:%{h} -all", "b\x1b[31m\u00fc." * 20 + "example"),
+        ("v=spf1 -exists:bob.users.example" + "%{d0}" * 500, "c.example"),
+        ("v=spf1 -exists:%{h}%{h}%{h}" + "%%" * 500 + ".example -mx:" + "%{d}" * 900, "c"),
+    ],
+)
+async def test_what_a_stranger_publishes_fills_no_event_and_moves_no_cursor(text: str, helo: str) -> None:
+    for sender in ("bob@far.example", ""):
+        found = await evaluated(ZONE | record(text), sender, helo=helo)
+        for told in (found.reason, found.mechanism, found.domain, found.found_at):
+            assert len(told) <= 4 * MAX_REASON + 3  # an octet that is escaped is four characters
+            assert told.isascii()
+            assert told.isprintable()
 
 
 async def test_a_domain_in_its_own_script_is_asked_for_by_its_a_labels() -> None:

@@ -16,6 +16,7 @@ from gatepost.gate.later import then
 from gatepost.mail.address import AddressError
 from gatepost.mail.header_address import HeaderAddressError, parse_address_list
 from gatepost.mail.spf import SpfResult
+from gatepost.mail.text import printable
 from gatepost.policy.checks import sender_spf
 from gatepost.policy.facts import MailFacts, MessageFacts, SessionFacts
 from gatepost.ports.resolver import Answer, Resolver
@@ -107,7 +108,7 @@ async def _asked(session: GateSession, resolver: Resolver, client: Client, setti
         path = client.reverse_path
         reason = f"the DNS brought no result in {settings.timeout:g} s"
         if path.is_null:
-            return SpfResult("temperror", client.helo, "helo", reason=reason)
+            return SpfResult("temperror", printable(client.helo), "helo", reason=reason)
         return SpfResult("temperror", path.ascii_domain, reason=reason)
     return _keep(session, client, result)
 

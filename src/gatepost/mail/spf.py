@@ -13,11 +13,12 @@ Identity = Literal["mailfrom", "helo"]
 class SpfResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether `domain` lets the peer send.
 
-    domain: A-labels, that of the reverse-path, or of the greeting where the path is null (`identity`). mechanism: the
-    term that matched, as it is written in the record of `found_at`, "" where none did. lookups: terms that the DNS was
-    asked for, of ten. reason: for the operator, why it is not a pass. explanation: what the domain says about a fail;
-    it is a stranger's text, ASCII. has_dmarc: there is a DMARC record for the domain, or that cannot be known now; it
-    is looked for after a fail only. names_sender: the result may be another for another local part.
+    All texts are short, and can be shown as they are. domain: A-labels, that of the reverse-path, or of the greeting
+    where the path is null (`identity`). mechanism: the term that matched, as it is written in the record of `found_at`,
+    "" where none did. lookups: terms that the DNS was asked for, of ten. reason: for the operator, why it is not a
+    pass. explanation: what the domain says about a fail; it is a stranger's text, ASCII. has_dmarc: there is a DMARC
+    record for the domain, or that cannot be known now; it is looked for after a fail only. names_sender: the result may
+    be another for another local part.
     """
 
     result: SpfWord

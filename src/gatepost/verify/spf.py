@@ -14,6 +14,7 @@ from gatepost.mail.address import Path
 from gatepost.mail.network import parse_ip
 from gatepost.mail.network_text import first6, ipv4_number
 from gatepost.mail.spf import Identity, SpfResult, SpfWord
+from gatepost.mail.text import printable
 from gatepost.ports.resolver import Answer, Outcome, Resolver
 from gatepost.verify import spf_macro
 from gatepost.verify.spf_macro import MacroString, expand, expand_domain
@@ -24,6 +25,8 @@ MAX_VOID: Final = 2  # the same: questions that found nothing
 MAX_MX: Final = 10  # the same: hosts of one `mx`
 MAX_PTR: Final = 10  # the same: names of the peer's address
 MAX_QUESTIONS: Final = 100  # in all: ten `mx` of ten hosts each would be 110, and no honest record has them
+MAX_TERM_TOLD: Final = 100  # characters: an event is bounded, a term is only by its record
+MAX_REASON: Final = 300
 MAX_EXPLANATION: Final = 200  # characters: a reply's line has 512 octets (RFC 5321 §4.5.3.1.5), our own words included
 _UNKNOWN: Final = "unknown"  # RFC 7208 §7.3: of the macros `p` and `r`
 
@@ -68,7 +71,7 @@ async def check_host(resolver: Resolver, client: Client) -> SpfResult:
         domain = client.helo.lower().removesuffix(".") if identity == "helo" else client.reverse_path.ascii_domain
         evaluation = _Evaluation(resolver, client, domain)
     except ValueError as error:
-        return SpfResult("none", client.reverse_path.domain, identity, reason=str(error))
+        return SpfResult("none", client.reverse_path.domain, identity, reason=printable(str(error)))
     explanation = ""
     try:
         found = await evaluation.check(domain)
@@ -78,12 +81,12 @@ async def check_host(resolver: Resolver, client: Client) -> SpfResult:
         found = _Found(error.result, evaluation.at, reason=str(error))
     return SpfResult(
         found.result,
-        domain,
+        printable(domain, spf_macro.MAX_NAME),
         identity,
-        found.term.text if found.term is not None else "",
-        found.domain,
+        found.term.text[:MAX_TERM_TOLD] if found.term is not None else "",
+        printable(found.domain, spf_macro.MAX_NAME),
         evaluation.terms,
-        found.reason or _reason(found, client.ip),
+        printable(found.reason or _reason(found, client.ip), MAX_REASON),
         explanation,
         names_sender=evaluation.names_sender,
     )
@@ -93,7 +96,7 @@ def _reason(found: _Found, ip: str) -> str:
     """Why it is not a pass, where a term says so."""
     if found.result == "pass" or found.term is None:
         return ""
-    return f"{found.term.text[:100]} in the record of {found.domain} is about {ip}"
+    return f"{found.term.text[:MAX_TERM_TOLD]} in the record of {found.domain} is about {ip}"
 
 
 class _Evaluation:
