@@ -8,15 +8,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from tests.programs import program
 from tests.seal import scene
 from tests.seal.scene import BODY, MESSAGE, NOW
 
 from gatepost.seal.keys import check_key
-from gatepost.seal.model import KnownKey, RecipientKey, Refused, Sealed, SealOptions, Secret
+from gatepost.seal.mime import decoded, parse, split_multipart
+from gatepost.seal.model import KnownKey, RecipientKey, Refused, Sealed, SealOptions, Secret, SigningKey
 from gatepost.seal.opening import open_
-from gatepost.seal.payload import IN_FILE_OCTETS
+from gatepost.seal.payload import IN_FILE_OCTETS, Payload
 from gatepost.seal.sealing import seal
+from gatepost.seal.smime import sign_mime
 
 BOB, ADA = "bob@example.net", "ada@example.org"
 
@@ -218,6 +221,27 @@ def test_openssl_opens_what_we_seal_and_finds_the_signature_good(tmp_path, algor
     text = openssl("cms", "-verify", "-CAfile", str(tmp_path / "ca.pem"), "-purpose", "any", given=inner)
     assert b"Subject: The offer to Cardiff\r\n" in text
     assert text.endswith(BODY)
+
+
+def test_certtool_finds_our_signatures_of_ed25519_good_and_over_another_text_not(tmp_path):
+    """OpenSSL 3.0 has no Ed25519 in CMS."""
+    ada = scene.private_key("ed25519")
+    own = scene.der(scene.certificate(ADA, ada, usage=scene.SIGNS_ONLY))
+    signer = SigningKey(
+        kind="smime", address=ADA, fingerprint="", material=scene.pem_key(ada), certificates=(own,)
+    )  # fmt: skip
+    entity = parse(b"".join(sign_mime(Payload((b"Content-Type: text/plain\r\n\r\nHello Bob\r\n",)), signer, NOW)))
+    found = split_multipart(entity.body, entity.content_type.parameters["boundary"])
+    assert found is not None
+    signature = decoded(parse(found.parts[1]))
+    assert signature is not None
+    (tmp_path / "ca.pem").write_bytes(scene.authority()[0].public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "text").write_bytes(found.parts[0])
+    (tmp_path / "other").write_bytes(found.parts[0].replace(b"Bob", b"Eve"))
+    words = [str(program("certtool")), "--p7-verify", "--load-ca-certificate", "ca.pem", "--inder", "--load-data"]
+    for name, is_good in (("text", True), ("other", False)):
+        done = subprocess.run([*words, name], input=signature, capture_output=True, check=False, cwd=tmp_path)
+        assert (done.returncode == 0) == is_good, done.stderr
 
 
 OPENSSL = [
