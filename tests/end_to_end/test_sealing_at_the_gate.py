@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.peers.test_seal_peers import Gpg, armoured
+from tests.peers.test_seal_peers import Gpg, armoured, files, openssl
+from tests.seal.scene import smime
 from tests.support.server import ADA, HOST, SECRET, Server, any_certificate, event_id
 from tests.support.sink import Sink, Taken
 
@@ -140,6 +141,21 @@ def test_a_large_message_is_sealed_in_another_process_that_ends_with_the_server(
     assert not refused
     taken = office.arrived(BOB, at_least=1_000_000)
     assert MARKER.encode() in office.opened(taken.content)
+    assert office.clear_files() == []
+
+
+@pytest.mark.parametrize("large", [0, 3_000_000], ids=["small", "large"])
+def test_with_a_certificate_the_next_hop_gets_what_openssl_opens(office: Office, large: int, tmp_path: Path) -> None:
+    address = f"smith{large}@partner.example"
+    certificate, key = files(tmp_path, smime(address, "p256"), "smith")
+    office.server.command("key", "import", certificate)
+    _, refused = office.submit(address, large=large)
+    assert not refused
+    taken = office.arrived(address, at_least=large)
+    assert MARKER.encode() not in taken.content
+    text = openssl("cms", "-decrypt", "-recip", certificate, "-inkey", key, given=taken.content)
+    assert MARKER.encode() in text
+    assert len(text) > large
     assert office.clear_files() == []
 
 
