@@ -64,6 +64,10 @@ class Node(msgspec.Struct, frozen=True):
             return self.contents
         return b"".join(child.octets() for child in self.children if _is_octets(child))
 
+    def view(self) -> bytes | memoryview:
+        """As `octets`, without a copy where it is in one piece."""
+        return self.octets() if self.tag & 0x20 else memoryview(self.source)[self.at : self.until]
+
     def bits(self) -> bytes:
         """Of a BIT STRING of whole octets."""
         contents = self.contents

@@ -151,7 +151,7 @@ def open_envelope(content_type: str, data: Node, openers: Sequence[Opener]) -> O
         raise CannotOpen("none of the private keys opens it")
     if content.children[2].tag not in (0x80, 0xA0):
         raise BerError("the content is missing")
-    ciphertext = content.children[2].octets()
+    ciphertext = content.children[2].view()
     if content_type != ids.AUTH_ENVELOPED_DATA:
         return OpenedContent(_from_cbc(keys[0], algorithm.children[1].octets(), ciphertext), False)
     attributes = children[2] if len(children) > 2 and children[2].tag == 0xA1 else None
@@ -164,7 +164,7 @@ def open_envelope(content_type: str, data: Node, openers: Sequence[Opener]) -> O
     return OpenedContent(_from_gcm(keys, algorithm.children[1], ciphertext, mac.octets(), aad), True)
 
 
-def _from_gcm(keys: Sequence[bytes], parameters: Node, ciphertext: bytes, tag: bytes, aad: bytes) -> bytes:
+def _from_gcm(keys: Sequence[bytes], parameters: Node, ciphertext: bytes | memoryview, tag: bytes, aad: bytes) -> bytes:
     nonce = parameters.expect(ber.SEQUENCE, 1).children[0].octets()
     length = parameters.children[1].integer() if len(parameters.children) > 1 else 12
     if len(tag) != length or not 12 <= length <= 16 or not 8 <= len(nonce) <= 128:
@@ -174,13 +174,14 @@ def _from_gcm(keys: Sequence[bytes], parameters: Node, ciphertext: bytes, tag: b
         decryptor.authenticate_additional_data(aad)
         content = decryptor.update(ciphertext)
         try:
-            return content + decryptor.finalize()
+            decryptor.finalize()  # gives no octets, and says whether the others may be shown
         except InvalidTag:
             continue
+        return content
     raise CannotOpen("it was changed on its way, or damaged: its tag does not fit")
 
 
-def _from_cbc(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
+def _from_cbc(key: bytes, iv: bytes, ciphertext: bytes | memoryview) -> bytes:
     if len(iv) != 16 or len(ciphertext) % 16 or not ciphertext:
         raise BerError("the parameters of AES-CBC are not sound")
     decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
