@@ -134,7 +134,7 @@ def test_the_sample_passes_octet_for_octet(server: Server, sample: Path, chunked
     assert received.endswith(sent)
     trace = received.removesuffix(sent).decode("ascii")
     names = [line.partition(":")[0] for line in trace.splitlines() if not line.startswith("\t")]
-    assert names == ["Return-Path", "Delivered-To", "Received"]
+    assert names == ["Return-Path", "Delivered-To", "Authentication-Results", "Received"]
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["DATA", "BDAT"])
