@@ -111,6 +111,35 @@ async def test_what_an_address_means(store: MemoryAccounts, text: str, kind: str
     assert (found.account is not None) == (kind == "account")
 
 
+@pytest.mark.parametrize(
+    ("text", "reader"),
+    [
+        ("ada+news@example.org", "ada@example.org"),
+        ("x@caught.example", "bob@example.org"),
+        ("alias@gate.example", "bob@example.org"),
+        ("abuse@empty.example", "bob@example.org"),
+        ("postmaster@example.org", "ada@example.org"),
+        ("postmaster", "ada@example.org"),
+        ("help@example.org", ""),  # two
+        ("dead@example.org", ""),  # one of two, and one who is gone
+        ("club@example.org", ""),
+        ("ring1@example.org", ""),
+        ("gus@gate.example", ""),  # its mail goes on
+        ("nobody@example.org", ""),
+        ("eve@far.example", ""),
+    ],
+)
+async def test_who_alone_reads_what_comes_for_an_address(store: MemoryAccounts, text: str, reader: str) -> None:
+    found = await now(directory(store).sole_reader(path(text)))
+    assert (found.address if found is not None else "") == reader
+
+
+async def test_a_postmaster_that_leads_nowhere_reads_nothing(store: MemoryAccounts) -> None:
+    nowhere = directory(store, postmaster=Path("postmaster", "example.org"))
+    assert await now(nowhere.sole_reader(path("abuse@example.org"))) is None
+    assert await now(directory(store, postmaster=None).sole_reader(path("abuse@example.org"))) is None
+
+
 async def test_the_null_path_is_no_recipient(store: MemoryAccounts) -> None:
     assert not (await now(directory(store).resolve(NULL_PATH))).is_ours
 

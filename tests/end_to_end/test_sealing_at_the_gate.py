@@ -230,3 +230,18 @@ def test_mail_for_an_account_with_a_key_of_its_own_lies_encrypted_and_gpg_opens_
         assert b"\r\nSubject: Findable\r\n" in content
         assert matter in office.opened(content)
     mailbox.quit()
+
+
+def test_what_comes_over_an_alias_of_one_account_is_encrypted_before_it_waits(office: Office) -> None:
+    office.server.command("alias", "add", "bobs@example.org", BOB_HERE)
+    office.server.command("account", "seal", BOB_HERE, str(office.make_key(BOB_HERE, "Bob Behind")))
+    matter = b"behind-an-alias-4713"
+    with smtplib.SMTP(HOST, office.server.port("mx")) as client:
+        client.ehlo("far.example.net")
+        client.mail(BOB)
+        client.rcpt("bobs@example.org")
+        code, reply = client.data(b"From: bob@partner.example\r\nSubject: Over an alias\r\n\r\n" + matter + b"\r\n")
+    assert code == 250
+    (told,) = office.told(reply)
+    assert told["recipients"] == ["bobs@example.org"]
+    assert matter in office.opened(office.server.wait_for_subject("Over an alias", BOB_HERE))

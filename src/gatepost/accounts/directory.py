@@ -93,6 +93,11 @@ class Directory:
         """What `path` means as a recipient, and the account, alias or list itself, where there is one."""
         return self._answer(self._lookup(path))
 
+    def sole_reader(self, path: Path) -> Account | None | Awaitable[Account | None]:
+        """The one account that all mail for `path` ends with: its own, or the only one behind an alias, a catch-all or
+        a role. None where that is several, a list, another host or nobody."""
+        return self._answer(self._sole_reader(path))
+
     def is_member(self, mailing_list: MailingList, names: Collection[str]) -> bool | Awaitable[bool]:
         """Whether one of `names` (keys) is a member, by itself or of a list or alias that is one, however deep.
 
@@ -250,6 +255,21 @@ class Directory:
                 target = self._target(at, resolution, reverse_path, via)
                 targets.setdefault((target.kind, str(target.path)), target)
         return list(targets.values())
+
+    def _sole_reader(self, path: Path) -> Steps[Account | None]:
+        seen: set[str] = set()
+        while True:
+            resolution, found = yield from self._lookup(path)
+            key = resolution.address
+            if isinstance(found, Account) or key in seen:
+                return found if isinstance(found, Account) else None
+            seen.add(key)
+            if isinstance(found, Alias) and len(found.targets) == 1:
+                path = _stored(found.targets[0], key)
+            elif resolution.kind == "role" and self.postmaster is not None:
+                path = self.postmaster
+            else:
+                return None
 
     def _target(self, at: Path, resolution: Resolution, reverse_path: Path | None, via: tuple[str, ...]) -> Target:
         match resolution.kind:

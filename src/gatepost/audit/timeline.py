@@ -54,7 +54,7 @@ def shown(text: str) -> str:
 
 
 def verdict_lines(event: Found) -> list[str]:
-    """What the checks said: each that did not let it pass or has found something, with its reason; the others by name."""
+    """What the checks said: each that refused or has found something, with its reason; the others by name."""
     passed: list[str] = []
     lines: list[str] = []
     for each in _tables(event.get("verdicts")):

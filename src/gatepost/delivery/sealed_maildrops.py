@@ -1,7 +1,7 @@
 """Maildrops in which the mail of accounts that want it so is encrypted to their own key.
 
-What came for the account itself was encrypted when it was accepted (`intake.sealing`). What reaches it over an alias, a
-list or as a notice of ours is encrypted here, so that no clear text of theirs stays behind.
+What came for the account alone was encrypted when it was accepted (`intake.sealing`). What reaches it with others, over
+an alias or a list, or as a notice of ours, is encrypted here, so that no clear text of theirs stays behind.
 """
 
 from __future__ import annotations

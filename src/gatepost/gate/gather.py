@@ -35,6 +35,7 @@ from gatepost.standing.port import StandingError
 if TYPE_CHECKING:
     from gatepost.gate.session import GateSession
 
+_NAMES: Final = ("alias", "catch-all", "role")  # that may stand for one account
 # One answer for `T | Awaitable[T]`: the fact itself, or the awaitable of it.
 Gathered = Any
 
@@ -62,18 +63,27 @@ def resolution(session: GateSession, facts: RcptFacts) -> Gathered:
         return Unavailable(str(error))
 
 
-def _kind(session: GateSession, facts: RcptFacts, found: Resolution) -> str | Unavailable:
+def _kind(session: GateSession, facts: RcptFacts, found: Resolution) -> Gathered:
     session.resolved = facts.forward_path, found
-    account = found.account
-    if account is None or account.seal is None:
+    if found.account is not None:
+        return _to_own_key(session, facts, found.kind, found.account)
+    if found.kind not in _NAMES:
         return found.kind
+    reader = session.parts.directory.sole_reader(facts.forward_path)
+    return then(reader, lambda account: _to_own_key(session, facts, found.kind, account))
+
+
+def _to_own_key(session: GateSession, facts: RcptFacts, kind: str, account: Account | None) -> str | Unavailable:
+    """`kind`; where all mail for this recipient is of one account that wants it encrypted, that is noted."""
+    if account is None or account.seal is None:
+        return kind
     # It must not lie here in clear, and a peer that waits gives its owner time.
     if account.seal.until is not None and account.seal.until <= session.parts.clock.unix():
         return Unavailable(
             f"the key that {account.address} wants its mail encrypted to has expired; it needs a new one"
         )
     session.own_keys[str(facts.forward_path)] = account.address, account.seal.material
-    return found.kind
+    return kind
 
 
 def sender_allowed(session: GateSession, facts: MailFacts) -> Gathered:

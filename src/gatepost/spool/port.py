@@ -77,9 +77,9 @@ class SpoolStore(Protocol):
     ) -> list[Entry]:
         """Up to `limit` entries with recipients that are due, oldest first, at most `per_destination` of one
         destination and none of the destinations in `exclude`. Where a destination has many more than it gets, some
-        are those that came last, so that nobody waits for all of a large mailing. Each holds only recipients of one destination, which
-        are LEASED now. The same entry may come again for another destination. A lease ends with `settle` or with
-        the owner."""
+        are those that came last, so that nobody waits for all of a large mailing. Each holds only recipients of one
+        destination, which are LEASED now. The same entry may come again for another destination. A lease ends with
+        `settle` or with the owner."""
         ...
 
     async def settle(self, settlements: Sequence[Settlement], new: Sequence[tuple[NewEntry, Content]] = ()) -> None:
