@@ -107,7 +107,8 @@ def page(report: Report, plot: str) -> str:
         "\nThe ratio is the median over the rounds, each of which ran next to one of Postfix. `checks, us` is what the "
         "default checks cost: microseconds of CPU a message beyond those of the server without its optional checks. "
         "SPF and DKIM are not in it, as the load comes from this machine and is not signed: `python -m bench.spf` and "
-        "`python -m bench.dkim` tell what they add where they apply. Beside 1,000,000 entries, Gatepost with them is compared with Gatepost without. Trust ratios and CPU, not "
+        "`python -m bench.dkim` tell what they add where they apply. Beside "
+        "1,000,000 entries, Gatepost with them is compared with Gatepost without. Trust ratios and CPU, not "
         "single rates: the machine is shared, and drifts.\n",
         "## The run\n",
         _markdown(("", ""), [("when", report.when), *report.machine.items(), ("load generator", report.generator),
