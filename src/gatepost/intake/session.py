@@ -33,7 +33,7 @@ from gatepost.protocol.smtp.server_states import State
 log = structlog.get_logger()
 
 BUSY_READ_AHEAD: Final = 64 * 1024  # octets that a peer may send ahead while it waits for an answer
-TURN: Final = 20  # items taken in a row; one read may bring thousands of commands, and other sessions wait meanwhile
+TURN: Final = 5  # items taken in a row: one read may bring thousands of commands, and others wait for each flooder's
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is going down, try again soon")
 IDLE: Final = Reply(421, "4.4.2", "Timeout: no command for too long")
 SLOW: Final = Reply(421, "4.4.2", "Timeout: the content comes too slowly")

@@ -15,6 +15,7 @@ from gatepost.mail.text import printable
 
 NAME: Final = b"authentication-results"
 MAX_VALUE: Final = 320  # characters of a property, as long as an address may be; a longer one is cut
+MAX_REASON: Final = 300  # with what has to be quoted a line stays below 998 (RFC 5322 §2.1.1)
 MAX_HEAD: Final = 1000  # ours, characters: where the name of who wrote it must be for it to be taken apart
 LINE: Final = 78  # RFC 5322 §2.1.1
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+", re.ASCII)  # RFC 2045 §5.1
@@ -40,7 +41,7 @@ def authentication_results(authserv_id: str, results: Iterable[MethodResult]) ->
         lines[-1] += ";"
         words = [f"{each.method}={each.result}"]
         if each.reason:
-            words.append(f"reason={_quoted(printable(each.reason))}")
+            words.append(f"reason={_quoted(printable(each.reason)[:MAX_REASON])}")
         words += [f"{name}={_value(value)}" for name, value in each.properties if value]
         lines += _folded(words)
     if not found:
@@ -123,7 +124,7 @@ def _folded(words: list[str]) -> list[str]:
 
 def _value(value: str) -> str:
     """A token or an address as it is, anything else quoted."""
-    text = printable(value, MAX_VALUE)
+    text = printable(value, MAX_VALUE)[:MAX_VALUE]  # what is not printable becomes longer
     return text if _TOKEN.fullmatch(text) or _ADDRESS.fullmatch(text) else _quoted(text)
 
 
