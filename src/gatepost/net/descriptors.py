@@ -13,7 +13,7 @@ from gatepost.net.connection import Connection, DriverFactory
 from gatepost.ports.wire import SessionDriver, Wire
 
 KEPT_PART: Final = 10  # one of so many is kept for content, the spool, next hops and the DNS
-MOST_KEPT: Final = 1024
+MOST_KEPT: Final = 512
 
 
 def kept(limit: int) -> int:
