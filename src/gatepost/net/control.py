@@ -62,9 +62,7 @@ class ControlServer:
         if self._server is None:
             return
         self._server.close()
-        with contextlib.suppress(
-            OSError
-        ):  # on a read-only disk it stays; nobody answers there, and the next start removes it
+        with contextlib.suppress(OSError):  # on a read-only disk it stays, unanswered, until the next start removes it
             self._path.unlink()
         for task in list(self._connections):
             task.cancel()

@@ -297,7 +297,7 @@ async def _noted(resolver: Resolver, name: str, rdtype: str, begins: str, why: t
 
 _DMARC: Final = (
     "this version signs nothing: mail of the domain that is forwarded fails what the record asks for",
-    "this version neither signs nor looks at the records of others",
+    "this version neither signs nor obeys the records of others",
 )
 _MTA_STS: Final = (
     "this version does not serve the policy: it must name this host, where it is served now",

@@ -97,9 +97,8 @@ class Waiting:
         latest = limit // LATEST_PART if limit >= 2 * LATEST_PART else self._turn % LATEST_PART == LATEST_PART - 1
         if len(oldest) < limit or not latest:
             return oldest
-        found = dict.fromkeys(oldest[:-latest])
-        found.update(dict.fromkeys(self._due(destination, now, latest, _LATEST)))
-        return list((found | dict.fromkeys(oldest)).keys())[:limit]
+        newest = self._due(destination, now, latest, _LATEST)
+        return list(dict.fromkeys([*oldest[:-latest], *newest, *oldest]))[:limit]
 
     def _due(self, destination: str, now: float, limit: int, query: str) -> list[int]:
         cursor = self._connection.execute(query, (destination, now))
