@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET
 from tests.policy import facts as f
 
 from gatepost.mail.reply import Reply
@@ -80,7 +79,7 @@ def test_facts_are_asked_for_only_when_the_check_before_has_passed() -> None:
     unresolved = RcptFacts(session=f.session(), reverse_path=f.path("a@b.example"), forward_path=f.path("x@y.example"))
     needs, _ = policy.decide(Stage.RCPT, unresolved)
     assert isinstance(needs, Needs)
-    assert needs.names == ("resolution",)
+    assert [*needs.waiting] == ["resolution"]
     assert isinstance(run(check("a"), check("b", needs=("nothing_that_exists",))), Decision)
 
 
@@ -95,13 +94,13 @@ def test_no_check_runs_twice_while_facts_are_gathered_and_the_decision_is_that_o
     )
     policy = Policy(checks, {"shadow": CheckSettings(mode="shadow")})
     facts = CommandFacts(session=f.session(), verb="NOOP")
-    asked: list[tuple[str, ...]] = []
+    asked: list[list[str]] = []
     outcome, _ = policy.decide(Stage.COMMAND, facts)
     while isinstance(outcome, Needs):
-        asked.append(outcome.names)
-        facts = msgspec.structs.replace(facts, **dict.fromkeys(outcome.names))
+        asked.append([*outcome.waiting])
+        facts = msgspec.structs.replace(facts, **dict.fromkeys(outcome.waiting))
         outcome, _ = policy.decide(Stage.COMMAND, facts, outcome)
-    assert asked == [("levels",), ("scope",)]
+    assert asked == [["levels"], ["scope"]]
     assert ran == ["slow", "late", "asks", "shadow", "asks.more"]
     assert outcome == policy.decide(Stage.COMMAND, facts)[0]
     assert [each.check for each in outcome.evaluated] == ran[:5]
@@ -114,19 +113,29 @@ def test_facts_that_are_at_hand_are_taken_in_passing_each_once_and_the_others_ar
     at_hand = Unavailable("not now")
     asked: list[str] = []
 
-    def gather(name: str, so_far: Facts) -> Any:
-        asked.append(name)
-        return at_hand if name == "levels" else UNSET
+    async def later() -> None:
+        raise AssertionError("the engine waits for nothing")
 
-    needs, so_far = policy.decide(Stage.COMMAND, CommandFacts(session=f.session(), verb="NOOP"), gather=gather)
+    def asking(name: str, brought: Any) -> Any:
+        def gather(asker: str, so_far: Facts) -> Any:
+            asked.append(f"{asker} {name}")
+            return brought
+
+        return gather
+
+    waited_for = later()
+    gatherers = {"levels": asking("levels", at_hand), "scope": asking("scope", waited_for)}
+    facts = CommandFacts(session=f.session(), verb="NOOP")
+    needs, so_far = policy.decide(Stage.COMMAND, facts, None, gatherers, "peer")
+    waited_for.close()
     assert isinstance(needs, Needs)
-    assert needs.names == ("scope",)
+    assert needs.waiting == {"scope": waited_for}
     assert isinstance(so_far, CommandFacts)
     assert so_far.levels is at_hand
-    decision, _ = policy.decide(Stage.COMMAND, msgspec.structs.replace(so_far, scope=None), needs, gather)
+    decision, _ = policy.decide(Stage.COMMAND, msgspec.structs.replace(so_far, scope=None), needs, gatherers)
     assert isinstance(decision, Decision)
     assert [each.check for each in decision.evaluated] == ["a", "b"]
-    assert asked == ["levels", "scope"]
+    assert asked == ["peer levels", "peer scope"]
 
 
 def test_a_check_for_strangers_lets_users_alone_whatever_its_mode() -> None:

@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 
 import msgspec
 import structlog
-from msgspec import UNSET
 
 from gatepost.accounts.certificates import account_named
 from gatepost.accounts.model import Account, Resolution
@@ -22,7 +21,7 @@ from gatepost.gate.gather_client import Arrival, first_facts
 from gatepost.gate.gather_harvest import left_to_count
 from gatepost.gate.gather_spf import Kept
 from gatepost.gate.granted import Granted, look
-from gatepost.gate.later import had, is_later, then
+from gatepost.gate.later import had, then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.gate.sealing import Choice
 from gatepost.gate.shedding import CONNECTIONS
@@ -232,26 +231,15 @@ class GateSession:
 
         reached: how far the engine came before the facts were there that it asked for.
         """
-        waiting: dict[str, Awaitable[Any]] = {}
-
-        def gather(name: str, so_far: Facts) -> Any:
-            value = GATHERERS[name](self, so_far)
-            if not is_later(value):
-                return value
-            waiting[name] = value
-            return UNSET
-
-        outcome, facts = self.parts.policy.decide(stage, facts, reached, gather)
+        outcome, facts = self.parts.policy.decide(stage, facts, reached, GATHERERS, self)
         if isinstance(outcome, Needs):
-            return self._decide_later(stage, facts, waiting, outcome)
+            return self._decide_later(stage, facts, outcome)
         if outcome.verdict is not None and outcome.verdict.ban and not self.only_asks:
             self._ban(outcome.verdict)
         return outcome, facts
 
-    async def _decide_later(
-        self, stage: Stage, facts: Facts, waiting: dict[str, Awaitable[Any]], reached: Needs
-    ) -> Decided:
-        gathered = {name: await value for name, value in waiting.items()}
+    async def _decide_later(self, stage: Stage, facts: Facts, reached: Needs) -> Decided:
+        gathered = {name: await value for name, value in reached.waiting.items()}
         decided = self.decide(stage, msgspec.structs.replace(facts, **gathered), reached)
         return decided if isinstance(decided, tuple) else await decided
 

@@ -1,22 +1,23 @@
 """Runs the checks of a stage over its facts: gather, then decide.
 
-`Policy.decide` is a plain function. A fact that a check needs it takes from the caller's `gather`, where that has it at
-hand; it returns the decision, or the names of the facts that must be waited for. The caller does, and asks again:
-checks are pure, so none that has run is run again.
+`Policy.decide` is a plain function. A fact that a check needs it takes from the caller's gatherers, where they have it
+at hand; it returns the decision, or what must be waited for. The caller does, and asks again: checks are pure, so none
+that has run is run again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from gatepost.mail.address import Path
 from gatepost.policy.check import Check, CheckSettings, Step
 from gatepost.policy.facts import SERVICES, Facts, Service, Stage
-from gatepost.policy.verdict import Decision, Evaluated, Mode, Needs, Verdict, freezing
+from gatepost.policy.verdict import Course, Decision, Evaluated, Mode, Needs, Verdict, freezing
 
 
 class _Planned(msgspec.Struct, frozen=True):
@@ -31,8 +32,9 @@ class _Planned(msgspec.Struct, frozen=True):
     passed: Evaluated
 
 
-Gather = Callable[[str, Any], Any]
-"""(name of a fact, facts so far) to that fact, or UNSET: it must be waited for."""
+Gatherers = Mapping[str, Callable[[Any, Any], Any]]
+"""By the name of a fact: (who asks, facts so far) to that fact, or an awaitable of it."""
+_NONE: Final[dict[str, Any]] = {}
 _Flat = tuple[Callable[[Any, Any], Verdict | None], CheckSettings, tuple[str, ...], bool, _Planned]
 """What the loop reads of a step: decide, settings, needs, strangers_only; and all of it."""
 
@@ -77,13 +79,18 @@ class Policy:
         return self._modes.get((name, service)) == "enforce"
 
     def decide(
-        self, stage: Stage, facts: Facts, reached: Needs | None = None, gather: Gather | None = None
+        self,
+        stage: Stage,
+        facts: Facts,
+        reached: Needs | None = None,
+        gatherers: Gatherers | None = None,
+        asker: Any = None,
     ) -> tuple[Decision | Needs, Facts]:
         """What becomes of it, or the facts that are still needed; and the facts with what was gathered.
 
         reached: what was answered for the same facts before those that it asked for were there. It goes on from there,
-        as a check that has run would say the same again. gather: asked for the facts that are not there, each once;
-        None where nobody has more.
+        as a check that has run would say the same again. gatherers: asked, for `asker`, for the facts that are not
+        there, each once; None where nobody has more.
 
         Checks run in their order; the first enforced refusal ends the stage, shadow verdicts never do. Refusals
         that wait for a later stage are collected; of the checks that slow the peer down, the slowest counts. What
@@ -93,42 +100,32 @@ class Policy:
         plan = self._plans[stage, facts.session.service]
         steps = plan.steps
         is_authorised = plan.asks_for_strangers and facts.session.may_relay_by is not None
-        evaluated: list[Evaluated] | None = None  # made when one has not just passed
-        later: list[Verdict] = []
-        wait = 0.0
-        first = 0
-        if reached is not None:
-            first, wait, later = reached.at, reached.wait, list(reached.later)
-            evaluated = None if reached.evaluated is None else list(reached.evaluated)
-        for at in range(first, len(steps)):
+        first, course = (0, None) if reached is None else (reached.at, reached.course)
+        for at in range(first, len(steps)):  # all in one frame: every message runs through it, six times
             decide, settings, needs, strangers_only, planned = steps[at]
             if strangers_only and is_authorised:
-                evaluated = _passed(plan, at) if evaluated is None else evaluated
+                course = course or _course(plan, at)
                 continue
-            if needs:
-                facts, missing = _with(facts, needs, gather)
-                if missing:
-                    so_far = None if evaluated is None else tuple(evaluated)
-                    return Needs(missing, at, so_far, tuple(later), wait), facts
+            waiting: dict[str, Any] = _NONE
+            for name in needs:
+                if getattr(facts, name) is UNSET:
+                    value = UNSET if gatherers is None else gatherers[name](asker, facts)
+                    if value is UNSET or hasattr(value, "__await__"):
+                        waiting = {**waiting, name: value}
+                    else:
+                        facts = replace(facts, **{name: value})
+            if waiting:
+                return Needs(waiting, at, course), facts
             verdict = decide(facts, settings)
-            if verdict is None:
-                if evaluated is not None:
-                    evaluated.append(planned.passed)
-                continue
-            evaluated = _passed(plan, at) if evaluated is None else evaluated
-            evaluated.append(_evaluated(planned, facts, verdict))
-            if planned.mode != "enforce":
-                continue
-            wait = max(wait, verdict.wait)
-            if verdict.action in ("slow", "note"):
-                continue
-            if not verdict.later and not verdict.freezes:
-                return Decision(verdict, tuple(evaluated), tuple(later), wait), facts
-            later.append(verdict)
-        if evaluated is None:
+            if verdict is not None:
+                course = course or _course(plan, at)
+                if _ends(course, planned, facts, verdict):
+                    return course.decision(verdict), facts
+            elif course is not None:
+                course.evaluated.append(planned.passed)
+        if course is None:
             return plan.all_passed, facts
-        frozen = freezing(later) if stage is Stage.MESSAGE else None
-        return Decision(frozen, tuple(evaluated), tuple(later), wait), facts
+        return course.decision(freezing(course.later) if stage is Stage.MESSAGE else None), facts
 
     def _plan(self, stage: Stage, service: Service) -> _Plan:
         steps: list[_Planned] = []
@@ -154,22 +151,23 @@ def _planned(check: Check, step: Step, mode: Mode, settings: CheckSettings) -> _
     return _Planned(step.decide, settings, step.needs, step.reads, mode, check.strangers_only, passed)
 
 
-def _with(facts: Facts, needs: tuple[str, ...], gather: Gather | None) -> tuple[Facts, tuple[str, ...]]:
-    """The facts with those of `needs` that can be had at once, and the names of the others."""
-    missing: tuple[str, ...] = ()
-    for name in needs:
-        if getattr(facts, name) is UNSET:
-            value = UNSET if gather is None else gather(name, facts)
-            if value is UNSET:
-                missing += (name,)
-            else:
-                facts = msgspec.structs.replace(facts, **{name: value})
-    return facts, missing
-
-
-def _passed(plan: _Plan, count: int) -> list[Evaluated]:
+def _course(plan: _Plan, count: int) -> Course:
     """The first `count` steps have passed."""
-    return [planned.passed for *_, planned in plan.steps[:count]]
+    return Course([planned.passed for *_, planned in plan.steps[:count]])
+
+
+def _ends(course: Course, planned: _Planned, facts: Facts, verdict: Verdict) -> bool:
+    """Whether `verdict`, which is noted, ends the stage."""
+    course.evaluated.append(_evaluated(planned, facts, verdict))
+    if planned.mode != "enforce":
+        return False
+    course.wait = max(course.wait, verdict.wait)
+    if verdict.action in ("slow", "note"):
+        return False
+    if verdict.later or verdict.freezes:
+        course.later.append(verdict)
+        return False
+    return True
 
 
 def _evaluated(planned: _Planned, facts: Facts, verdict: Verdict) -> Evaluated:

@@ -80,15 +80,25 @@ class Decision(msgspec.Struct, frozen=True):
     wait: float = 0.0
 
 
-class Needs(msgspec.Struct, frozen=True):
-    """Facts that must be gathered before the stage can be decided: names of fields of its facts.
+class Course(msgspec.Struct):
+    """How far a stage came, once one of its checks has not just passed; the fields are those of `Decision`."""
 
-    The rest is how far the engine came, for when they are there (`Policy.decide`). at: the step that needs them.
-    evaluated: None while all have just passed.
+    evaluated: list[Evaluated]
+    later: list[Verdict] = []
+    wait: float = 0.0
+
+    def decision(self, verdict: Verdict | None) -> Decision:
+        return Decision(verdict, tuple(self.evaluated), tuple(self.later), self.wait)
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """Facts that must be gathered before the stage can be decided.
+
+    waiting: by the name of a field of the stage's facts, the awaitable of what belongs there; UNSET where nobody
+    brings it. The rest is for `Policy.decide`, when they are there: it goes on once, from here. at: the step that needs
+    them. course: None while all have just passed.
     """
 
-    names: tuple[str, ...]
+    waiting: dict[str, Any]
     at: int = 0
-    evaluated: tuple[Evaluated, ...] | None = None
-    later: tuple[Verdict, ...] = ()
-    wait: float = 0.0
+    course: Course | None = None
