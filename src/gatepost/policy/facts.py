@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import force_setattr
 
 from gatepost.mail.address import NULL_PATH, Path
 from gatepost.mail.dkim import DkimResult
@@ -87,27 +88,26 @@ class SessionFacts(msgspec.Struct, frozen=True, kw_only=True):
     granted: tuple[str, ...] = ()
     grant_unknown: str = ""
 
-    @property
-    def account(self) -> str:
-        """The account this peer acts for, "" for none."""
-        return self.login or self.certificate or self.grant
+    # What follows from them is set with them: it is asked for two dozen times a message.
+    account: str = ""
+    """The account this peer acts for, "" for none."""
+    may_relay_by: RelayBy | None = None
+    """What gives this peer the right to relay; None: it is a stranger (being trusted gives none)."""
+    submits: bool = False
+    """Whether this is a user's program that hands in new mail (RFC 6409): on a submission service, or by a grant on
+    mx."""
 
-    @property
-    def submits(self) -> bool:
-        """Whether this is a user's program that hands in new mail (RFC 6409): on a submission service, or by a grant on
-        mx."""
-        return self.service in SUBMISSION or bool(self.grant)
-
-    @property
-    def may_relay_by(self) -> RelayBy | None:
-        """What gives this peer the right to relay; None: it is a stranger (being trusted gives none)."""
+    def __post_init__(self) -> None:
+        force_setattr(self, "account", self.login or self.certificate or self.grant)
+        by: RelayBy | None = "grant" if self.grant else None
         if self.login:
-            return "login"
-        if self.certificate:
-            return "certificate"
-        if self.network_may_relay:
-            return "network"
-        return "grant" if self.grant else None
+            by = "login"
+        elif self.certificate:
+            by = "certificate"
+        elif self.network_may_relay:
+            by = "network"
+        force_setattr(self, "may_relay_by", by)
+        force_setattr(self, "submits", self.service in SUBMISSION or bool(self.grant))
 
 
 class ConnectFacts(msgspec.Struct, frozen=True, kw_only=True):
