@@ -18,26 +18,40 @@ class Dialogue:
     __slots__ = ("_left_out", "_lines")
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
+        self._lines: list[str | bytes | Reply] = []  # octets and replies are made text at the end, all at once
         self._left_out = 0
 
     def heard(self, line: bytes | str) -> None:
         """The peer said this; the caller has taken credentials out."""
-        if len(self._lines) < MAX_LINES:
-            self._lines.append("C: " + printable(line, MAX_CHARACTERS))
-        else:
+        if len(self._lines) >= MAX_LINES:
             self._left_out += 1
+        elif type(line) is bytes and len(line) <= MAX_CHARACTERS:
+            self._lines.append(line)
+        else:
+            self._lines.append("C: " + printable(line, MAX_CHARACTERS))
 
     def said(self, reply: object) -> None:
         """We said this: an SMTP or POP3 reply, as its `str` shows it."""
-        if len(self._lines) < MAX_LINES:
-            self._lines.append(_line_once(reply) if isinstance(reply, Reply) and not reply.id else _line(reply))
-        else:
+        if len(self._lines) >= MAX_LINES:
             self._left_out += 1
+        else:
+            self._lines.append(reply if type(reply) is Reply else _line(reply))
 
     def lines(self) -> list[str]:
         """For the event; says how much was cut."""
-        return [*self._lines, f"({self._left_out} more lines)"] if self._left_out else self._lines
+        lines = []
+        for line in self._lines:
+            if type(line) is bytes:
+                text = line.decode("latin-1")
+                is_plain = line.isascii() and text.isprintable() and "\\" not in text  # nearly always
+                lines.append("C: " + (text if is_plain else printable(line, MAX_CHARACTERS)))
+            elif type(line) is Reply:
+                lines.append(_line(line) if line.id else _line_once(line))
+            else:
+                lines.append(str(line))
+        if self._left_out:
+            lines.append(f"({self._left_out} more lines)")
+        return lines
 
 
 def _line(reply: object) -> str:

@@ -120,7 +120,7 @@ class Commands:
         return self._single(verb, lambda: reply)
 
     def answered(self, reply: Reply) -> None:
-        """What must happen once `reply` is on its way."""
+        """What must happen once `reply`, with which something begins, is on its way."""
         if reply.code == 354:
             self._session.parser.expect_content()
             self._mailing.begin_content()

@@ -33,6 +33,8 @@ from gatepost.protocol.smtp.server_states import State
 log = structlog.get_logger()
 
 BUSY_READ_AHEAD: Final = 64 * 1024  # octets that a peer may send ahead while it waits for an answer
+STARTTLS, CLOSED = State.STARTTLS, State.CLOSED
+FOLLOWED: Final = frozenset((235, 334, 354))  # replies with which something else begins
 TURN: Final = 5  # items taken in a row: one read may bring thousands of commands, and others wait for each flooder's
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is going down, try again soon")
 IDLE: Final = Reply(421, "4.4.2", "Timeout: no command for too long")
@@ -123,7 +125,7 @@ class SmtpSession:
             self._task.cancel()  # but a message that is being kept is kept and recorded, though nobody hears of it
             self._task.add_done_callback(self._close_awaited)
         reason = reason or self._ends_because
-        self.commands.session_ended(reason, self.protocol.state is State.STARTTLS)
+        self.commands.session_ended(reason, self.protocol.state is STARTTLS)
         try:
             self.commands.end_transaction(reason or "connection closed")
             self.gate.record(self._event(reason))
@@ -152,29 +154,32 @@ class SmtpSession:
         them others have theirs."""
         parser, protocol = self.parser, self.protocol
         left = TURN
-        if self._expelled is not None and not protocol.is_closed and protocol.state is not State.STARTTLS:
+        if self._expelled is not None and not protocol.is_closed and protocol.state is not STARTTLS:
             self._send(protocol.close(self._expelled))
         try:
-            while left and self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
+            while left and self._task is None and (state := protocol.state) is not CLOSED and state is not STARTTLS:
                 item = parser.next()
                 if item is None:
                     break
                 left -= 1
-                if type(item) is Content:
+                if type(item) is Line:
+                    self._take(self._in_line(item.octets))
+                elif type(item) is Content:
                     self._note_pace(len(item.octets))
                     if protocol.takes_content:
                         self.commands.content(item.octets)
+                    continue
                 else:
-                    self._take(self._command(item))
-                    if self._pace is not None and (_ends_content(item) or not protocol.in_transaction):
-                        self._pace = None
+                    self._take(self._not_in_line(item))
+                if self._pace is not None and (_ends_content(item) or not protocol.in_transaction):
+                    self._pace = None
         except Exception:
             self._broke()
         if left < TURN:  # an octet of a line now and then is no command, and keeps no connection
             self._heard_at = self.parts.gate.clock.monotonic()
         if self._is_going_down and self._task is None and not protocol.in_transaction and not protocol.is_closed:
             self._send(protocol.close(SHUTTING_DOWN))
-        if not left and self._task is None and not protocol.is_closed and protocol.state is not State.STARTTLS:
+        if not left and self._task is None and protocol.state is not CLOSED and protocol.state is not STARTTLS:
             self._write_out()
             self._use(self._give_way(), lambda _: None)
             return
@@ -192,17 +197,20 @@ class SmtpSession:
         with suppress(ConnectionError):  # it is gone, and `connection_lost` says so
             await self.wire.drained()
 
-    def _command(self, item: Item) -> Command | Malformed:
-        """The command in an item of the parser, noted in the dialogue."""
-        if isinstance(item, Line):
-            command = parse_command(item.octets, self.dialect)
-            self.dialogue.heard(self._without_secret(item.octets, command))
-            return command
+    def _in_line(self, line: bytes) -> Command | Malformed:
+        """The command in a line, noted in the dialogue."""
+        command = parse_command(line, self.dialect)
+        is_auth = line[:4].upper() == b"AUTH"
+        self.dialogue.heard(self._without_secret(line, command) if is_auth or self._was_auth else line)
+        return command
+
+    def _not_in_line(self, item: Item) -> Command | Malformed:
+        """The command that another item of the parser is, noted in the dialogue."""
         if isinstance(item, AuthResponse):
             self.dialogue.heard("*" if item.response is None else "(response to the challenge)")
         elif isinstance(item, FramingError):
             self.dialogue.heard(f"({item.reason})")
-        assert not isinstance(item, Content)  # the pump takes it
+        assert not isinstance(item, Content | Line)  # the pump takes it
         return item
 
     def _without_secret(self, line: bytes, command: Command | Malformed) -> bytes:
@@ -218,8 +226,12 @@ class SmtpSession:
 
     def _take(self, command: Command | Malformed) -> None:
         action = self.protocol.receive(command)
-        if isinstance(action, Ask):
-            self._use(self.commands.answer(command), self._answer)
+        if type(action) is Ask:
+            result = self.commands.answer(command)
+            if hasattr(result, "__await__"):
+                self._use(result, self._answer)
+            else:
+                self._answer(result)
         elif isinstance(action, Take):
             if self.protocol.takes_content:
                 self.commands.begin_content()
@@ -240,7 +252,8 @@ class SmtpSession:
     def _answer(self, reply: Reply | tuple[Reply, ...]) -> None:
         action = self.protocol.answer(reply)
         self._send(action)
-        self.commands.answered(action.replies[0])
+        if action.replies[0].code in FOLLOWED:
+            self.commands.answered(action.replies[0])
         if self._ends and not self.protocol.is_closed:
             self.protocol.close(CLOSING)
 
@@ -293,27 +306,30 @@ class SmtpSession:
     def _send(self, action: Send) -> None:
         for reply in action.replies:
             self.dialogue.said(reply)
-        self._out.append(action.encode())
+            self._out.append(reply.encode())
 
     def _flush(self) -> None:
-        if self._task is not None and self.protocol.state is not State.STARTTLS:
+        state, out = self.protocol.state, self._out
+        if self._task is not None and state is not STARTTLS:
             return  # what is pipelined leaves together with the answer that is awaited
-        if self.protocol.state is State.STARTTLS and self._out:
+        if state is STARTTLS and out:
             dropped = self.parser.drop_read_ahead()
             if dropped:
                 self.dialogue.heard(f"({dropped} octets behind STARTTLS, dropped)")
-            octets = b"".join(self._out)
-            self._out.clear()
+            octets = b"".join(out)
+            out.clear()
             self.wire.start_tls(octets)
             return
-        self._write_out()
-        if self.protocol.is_closed or (self._peer_finished and self._task is None):
+        if out:
+            self._write_out()
+        if state is CLOSED or (self._peer_finished and self._task is None):
             self.wire.close()
 
     def _write_out(self) -> None:
-        if self._out:
-            octets = b"".join(self._out)
-            self._out.clear()
+        out = self._out
+        if out:
+            octets = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
             self.wire.write(octets)
 
     def end_after_answer(self) -> None:

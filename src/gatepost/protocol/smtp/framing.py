@@ -150,15 +150,24 @@ class Parser:
             return self._end_of_data()
         if mode == _CHUNK:
             return self._next_of_chunk()
-        if self._at >= len(self._buffer) or mode == _DEAD:
+        buffer, at = self._buffer, self._at
+        if at >= len(buffer) or mode == _DEAD:
             self._buffer, self._at = b"", 0  # an idle connection holds nothing
             return None
-        return self._next_line()
+        end = buffer.find(b"\r\n", at)
+        line = buffer[at:end]
+        if (
+            end < 0 or mode == _RESPONSE or self._swallowed is not None or end + 2 - at > self._limit
+            or not line.isascii() or not line.decode("ascii").isprintable()
+        ):  # fmt: skip
+            return self._next_line(buffer, at)
+        self._at = end + 2
+        return Line(line)
 
     # --- lines ---------------------------------------------------------------------------------------------------
 
-    def _next_line(self) -> Item | None:
-        buffer, at = self._buffer, self._at
+    def _next_line(self, buffer: bytes, at: int) -> Item | None:
+        """The next item where it is not just a printable line."""
         if self._swallowed is not None:
             return self._swallow(self._swallowed)
         if buffer[at] == 0x16:  # the type of a TLS handshake record

@@ -18,16 +18,22 @@ from gatepost.protocol.smtp.commands import (
     AuthResponse,
     Bdat,
     Command,
+    Data,
     Ehlo,
     EndOfChunk,
     EndOfData,
+    Expn,
     Helo,
+    Help,
     Lhlo,
     Mail,
     Malformed,
+    Noop,
+    Quit,
     Rcpt,
     Rset,
     StartTls,
+    Vrfy,
     Xclient,
 )
 from gatepost.protocol.smtp.server_states import (
@@ -44,6 +50,7 @@ from gatepost.protocol.smtp.server_states import (
 )
 
 _HINDERED: Final = frozenset((Rcpt, StartTls, Auth, Bdat))
+_UNNOTED: Final = frozenset((Data, Noop, Help, Vrfy, Expn, Quit, StartTls))  # nothing is kept of them
 _AUTH: Final = (Auth, AuthResponse)
 _GREETINGS: Final = (Helo, Ehlo, Lhlo)
 _TRANSACTION: Final = frozenset((State.MAIL, State.RCPT, State.DATA, State.CHUNK, State.BDAT))
@@ -196,7 +203,7 @@ class ServerSession:
         command = self._waiting
         if command is None:
             raise LocalProtocolError("answer() needs a command from receive() first")
-        replies = self._replies(command, reply)
+        replies = (reply,) if type(reply) is Reply and not self.lmtp else self._replies(command, reply)
         self._waiting = None
         state = self.state
         code = replies[0].code if len(replies) == 1 else _weightiest(replies)
@@ -267,7 +274,10 @@ class ServerSession:
                 raise LocalProtocolError(f"334 is no answer to {type(command).__name__}")
             self.state = State.AUTH
             return
-        self.state = ACCEPTED[self.state][type(command)]
+        kind = type(command)
+        self.state = ACCEPTED[self.state][kind]
+        if kind in _UNNOTED:
+            return
         if isinstance(command, Rcpt):
             self._recipients.append(command.recipient)
         elif isinstance(command, Mail):
