@@ -136,3 +136,52 @@ def test_sendmail_sends_nothing_where_a_key_is_missing(gatepost, server, keys: P
     assert ran.code == 77
     assert "no key for carol@example.net" in ran.err
     assert server.heard == []
+
+
+def test_sign_only_leaves_it_readable_and_says_who_signed(keys: Path) -> None:
+    signed = run("seal", "--sign-only")
+    assert (signed.returncode, signed.stderr) == (0, b"")
+    assert b"Subject: The offer to Cardiff\r\n" in signed.stdout
+    (keys / "ada.pgp").write_bytes(scene.pgp(ADA).key.material)
+    opened = run("open", given=signed.stdout)
+    assert opened.returncode == 0
+    assert b"Not encrypted" in opened.stderr
+    assert b"Signed by ada@example.org" in opened.stderr
+    changed = run("open", given=signed.stdout.replace(b"=46rom", b"=46rum"))
+    assert (changed.returncode, changed.stdout) == (1, b"")
+    assert b"does not hold" in changed.stderr
+    again = run("seal", "--sign-only", given=signed.stdout)
+    assert (again.returncode, again.stdout) == (1, b"")
+    assert b"it is not signed twice" in again.stderr
+
+
+def test_sign_only_needs_a_private_key_and_nobody_to_send_to(keys: Path) -> None:
+    assert run("seal", "--sign-only", BOB).returncode == 2
+    (keys / "private" / "ada.pgp").unlink()
+    ran = run("seal", "--sign-only")
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert b"there is no private key of ada@example.org" in ran.stderr
+
+
+def test_sendmail_signs_what_it_sends(gatepost, server, keys: Path) -> None:
+    words = (*SENDMAIL, "--sign-only", "-i", "carol@example.net")  # for whom there is no key
+    assert gatepost(*words, stdin=MESSAGE.decode()).code == 0
+    assert server.content.count(b"BEGIN PGP SIGNATURE") == 1
+    assert "RCPT TO:<carol@example.net>" in server.heard
+    assert b"multipart/signed" in server.content
+    assert b"Subject: The offer to Cardiff\r\n" in server.content
+
+
+def test_sendmail_does_not_sign_what_is_signed_already(gatepost, server, keys: Path) -> None:
+    signed = run("seal", "--sign-only").stdout.decode()
+    assert gatepost(*SENDMAIL, "--sign-only", "-i", "carol@example.net", stdin=signed).code == 0
+    assert server.content.count(b"BEGIN PGP SIGNATURE") == 1
+
+
+def test_sendmail_sends_nothing_that_it_cannot_sign(gatepost, server, keys: Path) -> None:
+    (keys / "private" / "ada.pgp").unlink()
+    ran = gatepost(*SENDMAIL, "--sign-only", BOB, stdin=MESSAGE.decode())
+    assert ran.code == 77
+    assert "there is no private key of ada@example.org" in ran.err
+    assert gatepost(*SENDMAIL, "--sign-only", "--seal", BOB, stdin=MESSAGE.decode()).code == 64
+    assert server.heard == []

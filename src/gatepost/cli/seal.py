@@ -28,6 +28,7 @@ def seal(
     private: PrivateFiles = None,
     passphrase_file: PassphraseFile = None,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="Do not sign.")] = False,
+    sign_only: Annotated[bool, typer.Option("--sign-only", help="Sign, and leave it readable for everybody.")] = False,
     show_subject: Annotated[bool, typer.Option("--show-subject", help="Leave the subject readable outside.")] = False,
     cbc: Annotated[bool, typer.Option("--cbc", help="S/MIME for old programs: AES-CBC; needs a signature.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Look no key up; take those that are kept.")] = False,
@@ -37,6 +38,13 @@ def seal(
 ) -> None:
     """Encrypt the message on standard input, for TO or else for whom its To, Cc and Bcc name. It is signed with the
     private key that carries the address in From, where there is one."""
+    if sign_only:
+        if recipients or key or unsigned or show_subject or cbc or into is not None:
+            raise CommandError(
+                "--sign-only makes one message for everybody; of the rest it takes the private keys", USAGE
+            )
+        sys.stdout.buffer.write(signed(sys.stdin.buffer.read(), private, passphrase_file))
+        return
     found = sealed(
         sys.stdin.buffer.read(), recipients, key, private, passphrase_file, unsigned, show_subject, cbc, offline
     )
@@ -88,6 +96,29 @@ def sealed(
     if isinstance(result, Refused):
         raise CommandError(f"nothing was sealed: {result.reason}")
     return result.messages
+
+
+def signed(message: bytes, private: Sequence[Path] | None = None, passphrase_file: Path | None = None) -> bytes:
+    """The message signed by its author. Raises CommandError where that cannot be done."""
+    from gatepost.cli import sealing_keys
+    from gatepost.seal.model import Refused, SealOptions
+    from gatepost.seal.signing import chosen_signer, sign
+
+    authors = _addresses(message, b"from")
+    if len(authors) != 1:
+        raise CommandError(f"nothing was signed: From names {len(authors)} authors, and it has to be one", USAGE)
+    signer = chosen_signer(
+        sealing_keys.signing_keys(authors[0], sealing_keys.secrets(private, passphrase_file))
+    )  # fmt: skip
+    if signer is None:
+        place = sealing_keys.folder() / "private"
+        raise CommandError(
+            f"nothing was signed: there is no private key of {authors[0]}; put it into {place}, or name it (--private)"
+        )
+    result = sign(message, signer, SealOptions(now=sealing_keys.now()))
+    if isinstance(result, Refused):
+        raise CommandError(f"nothing was signed: {result.reason}")
+    return result
 
 
 def _addresses(message: bytes, *names: bytes) -> list[str]:

@@ -53,6 +53,7 @@ def sendmail(
     name: Annotated[str, typer.Option("-F", metavar="NAME", help="Your name, for a From that is missing.")] = "",
     notify: Annotated[str, typer.Option("-N", metavar="WHEN", help="never, or some of success,failure,delay.")] = "",
     seal: Annotated[bool, typer.Option("--seal", help="Encrypt it for all recipients, or send nothing.")] = False,
+    sign_only: Annotated[bool, typer.Option("--sign-only", help="Sign it, or send nothing.")] = False,
     config: ConfigFile = None,
 ) -> None:  # fmt: skip
     """Send the message on standard input, as /usr/sbin/sendmail does. Other options of sendmail are passed over, or
@@ -109,7 +110,9 @@ def _send(words: Words) -> None:
     own = f"{user}@{hostname}"
     sender = own if words.sender is None else _qualified(words.sender, hostname)
     _complete(message, sender or own, words.name or full_name, hostname)
-    messages = _sealed(message, recipients) if words.seal else [(recipients, message.octets())]
+    messages = [(recipients, message.octets())]
+    if words.seal or words.sign_only:
+        messages = _sealed(message, recipients) if words.seal else [(recipients, _signed(message))]
     refused: SendmailError | None = None
     with _server(sendmail_socket(data), hostname) as client:
         client.ehlo()
@@ -134,6 +137,22 @@ def _sealed(message: Message, recipients: list[str]) -> list[tuple[list[str], by
         return [(list(each.recipients), each.octets) for each in sealed(octets, recipients)]
     except KeysUnknown as error:
         raise SendmailError(str(error), TEMPORARY) from None
+    except CommandError as error:
+        raise SendmailError(str(error), NOT_PERMITTED) from None
+
+
+def _signed(message: Message) -> bytes:
+    """Its octets. Raises SendmailError: then nothing is sent."""
+    from gatepost.cli.errors import CommandError
+    from gatepost.cli.seal import signed
+    from gatepost.seal.detect import layer_of
+    from gatepost.seal.mime import canonical, parse
+
+    octets = message.octets()
+    if layer_of(parse(canonical(octets))) is not None:  # a mail program did it
+        return octets
+    try:
+        return signed(octets)
     except CommandError as error:
         raise SendmailError(str(error), NOT_PERMITTED) from None
 

@@ -31,7 +31,8 @@ _MODES: Final = {
 class Words:
     """What was asked. mode: "" to send, "queue" to list it, "aliases" for newaliases. recipients: of the command line.
     from_header: the recipients in the header too. dots: a line with a single dot ends the message. sender: None for
-    the caller's own address, "" for the null reverse-path. seal: encrypt it for every recipient, or do not send it."""
+    the caller's own address, "" for the null reverse-path. seal: encrypt it for every recipient, or do not send it.
+    sign_only: sign it, or do not send it."""
 
     mode: str = ""
     recipients: list[str] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Words:
     envid: str = ""
     config: Path | None = None
     seal: bool = False
+    sign_only: bool = False
     verbose: bool = False
 
 
@@ -60,12 +62,16 @@ def parse(arguments: Sequence[str]) -> Words:
             words.config = Path(word.partition("=")[2] or _next(waiting, word))
         elif word == "--seal":
             words.seal = True
+        elif word == "--sign-only":
+            words.sign_only = True
         elif word.startswith("--"):
             raise SendmailError(f"{word}: no such option; sendmail takes single letters, as in -t or -f", USAGE)
         elif word.startswith("-") and len(word) > 1:
             _cluster(word[1:], waiting, words)
         else:
             words.recipients.append(word)
+    if words.seal and words.sign_only:
+        raise SendmailError("--seal signs and encrypts, --sign-only leaves it readable; say one of them", USAGE)
     return words
 
 

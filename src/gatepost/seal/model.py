@@ -18,7 +18,7 @@ DiscoveryMethod = Literal["pinned", "imported", "wkd", "autocrypt", "openpgpkey"
 Cipher = Literal["aes-256-gcm", "aes-256-cbc"]
 RefusalCode = Literal[
     "malformed", "secret", "no_address", "expired", "not_yet_valid", "revoked", "weak_hash", "short", "algorithm",
-    "no_encryption", "no_key", "sealed", "locked", "signer", "unavailable", "cipher",
+    "no_encryption", "no_key", "sealed", "signed", "locked", "signer", "unavailable", "cipher",
 ]  # fmt: skip
 SignatureState = Literal["none", "good", "bad", "unknown", "untrusted"]
 
@@ -92,20 +92,31 @@ class KnownKey(msgspec.Struct, frozen=True, kw_only=True):
 
 class SealOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to seal. now: aware, UTC. hide_subject: the outer Subject becomes "[...]". cipher: of S/MIME; CBC only for
-    old peers, and only together with a signature, since it does not protect against changes."""
+    old peers, and only together with a signature, since it does not protect against changes. is_shared: recipients
+    whom the header does not name share one message for each kind of key, which shows whose keys open it."""
 
     now: datetime
     hide_subject: bool = True
     cipher: Cipher = "aes-256-gcm"
+    is_shared: bool = False
 
 
 class SealedFor(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one message, to be sent to `recipients` and nobody else. keys: the fingerprints that open it."""
+    """Of one message, to be sent to `recipients` and nobody else. keys: the fingerprints that open it. signer: of the
+    key that signed it."""
 
     kind: Kind
     recipients: tuple[str, ...]
     keys: tuple[str, ...]
     is_signed: bool
+    signer: str = ""
+
+
+class SignedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a message that is signed and not encrypted. signer: the fingerprint of the key."""
+
+    kind: Kind
+    signer: str
 
 
 class SealedMessage(SealedFor, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""PGP/MIME (RFC 3156): encrypt and sign in one (§6.2), decrypt, verify. Keys are checked before, in `openpgp_keys`.
+"""PGP/MIME (RFC 3156): encrypt and sign in one (§6.2), sign (§5), decrypt, verify. Keys are checked in `openpgp_keys`.
 
 Text comes back whole and authenticated or not at all: packets without integrity protection are refused by the library,
 and decryption hands nothing out before the end was seen.
@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
-from gatepost.seal.mime import base64_pieces, with_crlf
+from gatepost.seal.mime import base64_pieces, canonical, with_crlf
 from gatepost.seal.model import KnownKey, RecipientKey, Secret, SignatureState, Signer, SigningKey
 from gatepost.seal.openpgp_keys import addresses_of, components_of, packets_of
 from gatepost.seal.openpgp_library import OpenPgpError, call, library
-from gatepost.seal.payload import MemoryFile, Payload
+from gatepost.seal.payload import Framed, MemoryFile, Payload
 
 _NO_KEY: Final = "none of the private keys opens it"
 _MARKER: Final = b"\xca\x03PGP"  # a packet that every reader skips (RFC 9580 §5.8)
@@ -52,6 +52,30 @@ def encrypt_mime(payload: Payload, keys: Sequence[RecipientKey], signer: Signing
         b'Content-Disposition: inline; filename="encrypted.asc"\r\n\r\n',
     ])  # fmt: skip
     return chain((before,), armoured, (b"\r\n--" + boundary + b"--\r\n",))
+
+
+def sign_mime(payload: Payload, key: SigningKey) -> Framed:
+    """A multipart/signed entity around `payload`, which is fit to be signed (`seven_bit`). Raises OpenPgpError."""
+    by, mode = _signer(key), library().SignatureMode.DETACHED
+    if payload.file is not None:
+        file, into = payload.file, MemoryFile()
+        call(lambda: library().sign_file(by, file.path, into.path, mode=mode))
+        armour = b"".join(into.once())
+    else:
+        armour = call(lambda: library().sign(by, payload.whole(), mode=mode))
+    digest = str(call(library().Sig.from_bytes, armour).hash_algorithm).rpartition(".")[2].lower().encode()
+    boundary = b"=_" + secrets.token_hex(16).encode()
+    before = b"".join([
+        b'Content-Type: multipart/signed; protocol="application/pgp-signature";\r\n micalg="pgp-', digest,
+        b'"; boundary="', boundary, b'"\r\n\r\n--', boundary, b"\r\n",
+    ])  # fmt: skip
+    after = b"".join([
+        b"\r\n--", boundary, b'\r\nContent-Type: application/pgp-signature; name="signature.asc"\r\n'
+        b"Content-Description: OpenPGP digital signature\r\n"
+        b'Content-Disposition: attachment; filename="signature.asc"\r\n\r\n',
+        canonical(armour), b"\r\n--", boundary, b"--\r\n",
+    ])  # fmt: skip
+    return Framed(before, payload, after)
 
 
 def _encrypted_file(file: MemoryFile, certs: Sequence[Any], by: Any) -> MemoryFile:

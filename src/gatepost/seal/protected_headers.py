@@ -1,6 +1,7 @@
 """Header fields inside of the encryption (RFC 9788): put there, hidden outside, taken out again and compared.
 
-Every field but those of the transport is protected; Subject, Comments and Keywords are hidden (the baseline of §3.2.1).
+Every field but those of the transport is protected; Subject, Comments and Keywords are hidden (the baseline of §3.2.1)
+where the message is encrypted. Where it is signed only, all of them stand outside too, as they stand inside.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from gatepost.seal.model import HIDDEN_SUBJECT
 
 TRACE: Final = frozenset({b"received", b"return-path", b"delivered-to", b"authentication-results", b"received-spf"})
 """Written on the way: they stay outside, and nobody promises anything about them."""
-_INSIDE_ONLY: Final = frozenset({b"comments", b"keywords", b"dkim-signature"})  # the last is about the clear body
+_HIDDEN: Final = frozenset({b"comments", b"keywords"})
+_INSIDE_ONLY: Final = frozenset({b"dkim-signature"})  # about the body as it was
 _DROPPED: Final = frozenset({b"bcc", b"resent-bcc", b"hp-outer"})
 _HP: Final = re.compile(rb'\s*;\s*(?:hp|hp-legacy-display|protected-headers)\s*=\s*(?:"[^"]*"|[^\s;"]+)', re.I)
 
@@ -50,8 +52,9 @@ def _octets(section: HeaderSection, field: Field) -> bytes:
     return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
 
 
-def wrap(message: HeaderSection, *, hide_subject: bool, is_ascii: bool) -> Wrapped:
-    """The fields of `message` as they stand inside, protected, and those outside (§5.2). is_ascii: its body is."""
+def wrap(message: HeaderSection, *, hide_subject: bool, is_ascii: bool, is_encrypted: bool = True) -> Wrapped:
+    """The fields of `message` as they stand inside, protected, and those outside (§5.2). is_ascii: its body is.
+    is_encrypted: or else signed only, and nothing is hidden."""
     outer: list[bytes] = []
     inner: list[bytes] = []
     recorded: list[bytes] = []
@@ -64,26 +67,32 @@ def wrap(message: HeaderSection, *, hide_subject: bool, is_ascii: bool) -> Wrapp
             structural.append(octets)
         elif field.name not in _DROPPED:
             inner.append(octets)
+            if field.name in _INSIDE_ONLY or field.name.startswith(b"arc-"):
+                continue
+            if not is_encrypted:
+                outer.append(octets)
+                continue
             if field.name == b"subject" and hide_subject:
                 octets = b"Subject: " + HIDDEN_SUBJECT.encode() + b"\r\n"
-            if field.name not in _INSIDE_ONLY and not field.name.startswith(b"arc-"):
+            if field.name not in _HIDDEN:
                 outer.append(octets)
                 recorded.append(b"HP-Outer: " + octets)
-    header = b"".join([*inner, *recorded, *_marked(structural, is_ascii=is_ascii)])
+    how = b"cipher" if is_encrypted else b"clear"
+    header = b"".join([*inner, *recorded, *_marked(structural, how, is_ascii=is_ascii)])
     return Wrapped(b"".join(outer), header + b"\r\n")
 
 
-def _marked(structural: list[bytes], *, is_ascii: bool) -> list[bytes]:
-    """The fields of MIME, the Content-Type saying that fields are protected (§2.1.1)."""
+def _marked(structural: list[bytes], how: bytes, *, is_ascii: bool) -> list[bytes]:
+    """The fields of MIME, the Content-Type saying that fields are protected, and how (§2.1.1)."""
     marked = []
     for octets in structural:
         if octets[:13].lower() == b"content-type:":
-            octets = _HP.sub(b"", octets).rstrip(b"\r\n; \t") + b';\r\n hp="cipher"\r\n'
+            octets = _HP.sub(b"", octets).rstrip(b"\r\n; \t") + b';\r\n hp="' + how + b'"\r\n'
         marked.append(octets)
     if not any(octets[:13].lower() == b"content-type:" for octets in structural):
         # Text without MIME is ASCII by the letter (RFC 2045 §5.2); where it is not, UTF-8 is what it is these days.
         charset = b"us-ascii" if is_ascii else b"utf-8"
-        marked.append(b"Content-Type: text/plain; charset=" + charset + b'; hp="cipher"\r\n')
+        marked.append(b"Content-Type: text/plain; charset=" + charset + b'; hp="' + how + b'"\r\n')
     return marked
 
 

@@ -44,7 +44,8 @@ def seal(message: bytes, keys: Mapping[str, RecipientKey], signer: Signers, opti
                 found[-1][1].append(each)
     return Sealed(tuple(
         SealedMessage(
-            kind=of.kind, recipients=of.recipients, keys=of.keys, is_signed=of.is_signed, octets=b"".join(pieces)
+            kind=of.kind, recipients=of.recipients, keys=of.keys, is_signed=of.is_signed, signer=of.signer,
+            octets=b"".join(pieces),
         )
         for of, pieces in found
     ))  # fmt: skip
@@ -73,14 +74,14 @@ def seal_pieces(
     wrapped = wrap(header, hide_subject=options.hide_subject, is_ascii=is_ascii)
     payload = Payload(chain((wrapped.inner,), body))
     try:
-        for kind, group in _groups(header, keys):
+        for kind, group in _groups(header, keys, is_shared=options.is_shared):
             signing = signers.get(kind)
             # Two addresses may share a key, which is named once.
             distinct = list({key.fingerprint: key for key in group.values()}.values())
             pieces = _encrypted(payload, kind, distinct, signing, options)
             yield SealedFor(
                 kind=kind, recipients=tuple(group), keys=tuple(key.fingerprint for key in distinct),
-                is_signed=signing is not None,
+                is_signed=signing is not None, signer=signing.fingerprint if signing else "",
             )  # fmt: skip
             yield wrapped.outer
             yield from pieces
@@ -103,13 +104,20 @@ def _refusal(
     if options.cipher == "aes-256-cbc" and "smime" not in signers and any(key.kind == "smime" for key in keys.values()):
         return Refused("cipher", "AES-CBC does not protect against changes, so it is used with a signature only")
     for each in signers.values():
-        if each.valid_until is not None and each.valid_until <= options.now:
-            return Refused("signer", f"the key that signs for {each.address} expired {each.valid_until:%Y-%m-%d}")
+        if (fault := expired(each, options)) is not None:
+            return fault
     for address, key in keys.items():
         fault = _fault(address, key, options)
         if fault is not None:
             return fault
     return None
+
+
+def expired(signer: SigningKey, options: SealOptions) -> Refused | None:
+    """Why it signs nothing any more, None while it does."""
+    if signer.valid_until is None or signer.valid_until > options.now:
+        return None
+    return Refused("signer", f"the key that signs for {signer.address} expired {signer.valid_until:%Y-%m-%d}")
 
 
 def _arrived(message: Iterable[bytes]) -> tuple[HeaderSection | None, Iterable[bytes]]:
@@ -147,8 +155,10 @@ def _fault(address: str, key: RecipientKey, options: SealOptions) -> Refused | N
     return None
 
 
-def _groups(header: HeaderSection, keys: Mapping[str, RecipientKey]) -> list[tuple[Kind, dict[str, RecipientKey]]]:
-    """Those whom the header names together, by kind; all others one by one."""
+def _groups(
+    header: HeaderSection, keys: Mapping[str, RecipientKey], *, is_shared: bool
+) -> list[tuple[Kind, dict[str, RecipientKey]]]:
+    """Those whom the header names together, by kind; all others one by one, or together too."""
     named = _named(header)
     groups: list[tuple[Kind, dict[str, RecipientKey]]] = []
     for kind in KINDS:
@@ -156,7 +166,10 @@ def _groups(header: HeaderSection, keys: Mapping[str, RecipientKey]) -> list[tup
         together = {address: key for address, key in of_kind.items() if key.address in named}
         if together:
             groups.append((kind, together))
-        groups += [(kind, {address: key}) for address, key in of_kind.items() if address not in together]
+        alone = [{address: key} for address, key in of_kind.items() if address not in together]
+        if is_shared and alone:
+            alone = [dict(pair for each in alone for pair in each.items())]
+        groups += [(kind, each) for each in alone]
     return groups
 
 

@@ -10,9 +10,10 @@ from typing import Any, Final
 from gatepost.mail.header import section_end
 from gatepost.seal.detect import is_sealed, may_be_sealed
 from gatepost.seal.mime import canonical, parse
-from gatepost.seal.model import Kind, RecipientKey, Refused, Sealed, SealedFor, SealOptions, SigningKey
+from gatepost.seal.model import Kind, RecipientKey, Refused, Sealed, SealedFor, SealOptions, SignedBy, SigningKey
 from gatepost.seal.process import SealProcess, SealProcessError
 from gatepost.seal.sealing import seal, seal_pieces
+from gatepost.seal.signing import sign_pieces
 
 LARGE_OCTETS: Final = 1024 * 1024
 UNAVAILABLE: Final = "unavailable"
@@ -57,7 +58,7 @@ class SealWork:
             return Refused(UNAVAILABLE, str(error))
         return done
 
-    async def seal_pieces(
+    def seal_pieces(
         self,
         content: AsyncIterator[bytes],
         octets: int,
@@ -67,15 +68,26 @@ class SealWork:
     ) -> AsyncGenerator[SealedFor | bytes | Refused, None]:
         """As `sealing.seal_pieces`, of a content of so many octets; Refused("unavailable") too where the process that
         does it fails. Whoever stops before the end closes it. Raises what reading raises."""
+        return self._pieces(seal_pieces, content, octets, dict(keys), signers, options)
+
+    def sign_pieces(
+        self, content: AsyncIterator[bytes], octets: int, signer: SigningKey, options: SealOptions
+    ) -> AsyncGenerator[SignedBy | bytes | Refused, None]:
+        """As `signing.sign_pieces`, in the same way."""
+        return self._pieces(sign_pieces, content, octets, signer, options)
+
+    async def _pieces(
+        self, function: Callable[..., Any], content: AsyncIterator[bytes], octets: int, *arguments: Any
+    ) -> AsyncGenerator[Any, None]:
         async with self._turn(octets):
             if octets <= LARGE_OCTETS:
                 message = [piece async for piece in content]
-                for each in await self._run(self._small, _listed, message, dict(keys), signers, options):
+                for each in await self._run(self._small, _listed, function, message, *arguments):
                     yield each
                 return
             has_ended = False
             try:
-                await self._run(self._large, self._process.begin, seal_pieces, dict(keys), signers, options)
+                await self._run(self._large, self._process.begin, function, *arguments)
                 async for piece in content:
                     if piece:
                         await self._run(self._large, self._process.feed, piece)
@@ -112,5 +124,5 @@ class SealWork:
         self._small.shutdown()
 
 
-def _listed(*arguments: Any) -> list[SealedFor | bytes | Refused]:
-    return list(seal_pieces(*arguments))
+def _listed(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    return list(function(*arguments))
