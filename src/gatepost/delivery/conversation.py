@@ -16,6 +16,7 @@ from gatepost.protocol.smtp.client import Answer, ClientSession
 from gatepost.protocol.smtp.client_replies import ProtocolError
 
 MAX_DIALOGUE_LINES: Final = 120
+MAX_PLAIN_OCTETS: Final = 200  # what is sent is shown as it is up to this
 _LAST_WORDS: Final = 2.0  # seconds
 
 
@@ -37,16 +38,24 @@ class Conversation:
 
     async def write(self, octets: bytes, shown: str | None = None) -> None:
         """shown: what the dialogue says instead of `octets`: credentials and content are kept out of it."""
-        shown_lines = octets.split(b"\r\n")[:-1] if shown is None else [shown.encode("ascii")]
-        self._note([f"C: {printable(line)}" for line in shown_lines])
+        self.note_sent(octets if shown is None else shown.encode("ascii") + b"\r\n")
         await self.write_content(octets)
+
+    def note_sent(self, lines: bytes) -> None:
+        """The dialogue says that `lines` were sent."""
+        text = lines.decode("latin-1")
+        said = text.split("\r\n")[:-1]
+        if len(text) > MAX_PLAIN_OCTETS or "\\" in text or not "".join(said).isprintable() or not text.isascii():
+            said = [printable(line) for line in said]
+        self._note(["C: " + line for line in said])
 
     async def write_content(self, octets: bytes) -> None:
         """The same without a trace in the dialogue."""
+        left = min(self.timeouts.block, self._ends_at - self._clock.monotonic())
+        if left <= 0:
+            raise ConnectError("the peer did not take our octets in time")
         try:
-            await self.stream.write(
-                octets, self._left(self._clock.monotonic() + self.timeouts.block, "take our octets")
-            )
+            await self.stream.write(octets, left)
         except ConnectError:
             self.broke_in_writing = True
             raise
@@ -61,22 +70,26 @@ class Conversation:
         step = self.session.waits_for
         if step is None:
             raise ProtocolError("there is nothing to wait for")
-        ends_at = self._clock.monotonic() + self.timeouts.answer_to(step)
+        now = self._clock.monotonic()
+        ends_at = min(now + self.timeouts.answer_to(step), self._ends_at)
         while True:
-            octets = await self.stream.read(self._left(ends_at, "answer"))
+            if ends_at <= now:
+                raise ConnectError("the peer did not answer in time")
+            octets = await self.stream.read(ends_at - now)
             if not octets:
                 raise ConnectError("the peer closed the connection without an answer")
             self.session.feed(octets)
             if (answer := self.session.next_answer()) is not None:
                 return answer
+            now = self._clock.monotonic()
 
     async def last_words(self) -> Answer | None:
         """An answer that came before the connection broke: a peer that refuses in mid-content says why, and closes."""
-        ends_at = self._clock.monotonic() + _LAST_WORDS
+        ends_at = min(self._clock.monotonic() + _LAST_WORDS, self._ends_at)
         try:
             while (answer := self.session.next_answer()) is None:
-                octets = await self.stream.read(self._left(ends_at, "answer"))
-                if not octets:
+                now = self._clock.monotonic()
+                if ends_at <= now or not (octets := await self.stream.read(ends_at - now)):
                     return None
                 self.session.feed(octets)
         except (ConnectError, ProtocolError):
@@ -89,15 +102,10 @@ class Conversation:
         lines, self._dialogue = self._dialogue, []
         return lines
 
-    def _left(self, ends_at: float, what: str) -> float:
-        left = min(ends_at, self._ends_at) - self._clock.monotonic()
-        if left <= 0:
-            raise ConnectError(f"the peer did not {what} in time")
-        return left
-
     def _hear(self, reply: Reply) -> None:
         intro = f"{reply.code} {reply.esc} " if reply.esc else f"{reply.code} "
-        self._note([f"S: {intro}{line}" for line in reply.text.split("\n")])  # its text is printable already
+        text = reply.text  # printable already
+        self._note([f"S: {intro}{line}" for line in text.split("\n")] if "\n" in text else [f"S: {intro}{text}"])
 
     def _note(self, lines: list[str]) -> None:
         room = MAX_DIALOGUE_LINES - len(self._dialogue)

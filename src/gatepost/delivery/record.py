@@ -60,7 +60,7 @@ def _event(entry: Entry, attempt: Attempt, results: list[dict[str, Any]], made: 
         message=entry.id,
         login=entry.login,
         sender=str(entry.envelope.reverse_path),
-        recipients=tuple(result["recipient"] for result in results),
+        recipients=tuple([result["recipient"] for result in results]),
         octets=entry.octets,
         dialogue=dialogue,
         reply=results[0]["reply"],
@@ -101,7 +101,7 @@ _VERDICTS: Final = {State.DONE: "delivered", State.BOUNCED: "failed", State.DEFE
 
 
 def _verdict_of(state: State) -> str:
-    return _VERDICTS.get(state, state.value)
+    return _VERDICTS.get(state) or state.value
 
 
 def _time(unix: float) -> str:

@@ -21,6 +21,7 @@ from gatepost.delivery.notices import Notices
 from gatepost.delivery.outcome import Attempt, Ended
 from gatepost.delivery.record import aside_event, attempt_event, made_event
 from gatepost.delivery.schedule import Schedule
+from gatepost.mail.dsn import RecipientReport
 from gatepost.ports.clock import Clock
 from gatepost.spool.model import Entry, NewEntry, Settlement, State
 from gatepost.spool.port import Content, SpoolError, SpoolStore
@@ -138,10 +139,14 @@ class Settler:
         try:
             skipped = self._steps.skipped(entry.received_at)
             endings = [end(entry, outcome, now, self._schedule, skipped) for outcome in attempt.outcomes]
-            notices = await self._notice(entry, endings)
-            if notices is None:
-                endings = [without_notice(ending, later) for ending in endings]
-            without = [without_entries(*pair, later) for pair in zip(endings, attempt.outcomes, strict=True)]
+            reports = [ending.report for ending in endings if ending.report is not None]
+            if reports or attempt.new:
+                notices = await self._notice(entry, reports)
+                if notices is None:
+                    endings = [without_notice(ending, later) for ending in endings]
+                without = [without_entries(*pair, later) for pair in zip(endings, attempt.outcomes, strict=True)]
+            else:
+                notices, without = [], endings
         except Exception as error:  # a defect of ours must neither stop others nor lose mail
             log.exception("an attempt cannot be settled; its recipients are held", entry=entry.id)
             for _, content in attempt.new:
@@ -150,16 +155,16 @@ class Settler:
             endings = without = [_held(entry, outcome.recipient.number, error) for outcome in attempt.outcomes]
             notices = []
         events += self._events(entry, attempt, endings, notices or [])
+        settlements = [ending.settlement for ending in endings]
         return _Item(
             entry.id,
-            [ending.settlement for ending in endings],
+            settlements,
             [*attempt.new, *(notices or [])],
-            [ending.settlement for ending in without],
+            settlements if without is endings else [ending.settlement for ending in without],
         )
 
-    async def _notice(self, entry: Entry, endings: list[Ending]) -> New | None:
-        """The notice about those that call for one; None when it cannot be written now."""
-        reports = [ending.report for ending in endings if ending.report is not None]
+    async def _notice(self, entry: Entry, reports: list[RecipientReport]) -> New | None:
+        """The notice that tells `reports`; None when it cannot be written now."""
         if not reports:
             return []
         try:
@@ -170,11 +175,13 @@ class Settler:
 
     def _events(self, entry: Entry, attempt: Attempt, endings: list[Ending], notices: New) -> list[Event]:
         """What the record says of one attempt; nothing where nothing was tried."""
-        if all(ending.settlement.state is State.DUE for ending in endings):
+        states = [ending.settlement.state for ending in endings]
+        if states.count(State.DUE) == len(states):
             return []
-        made = [(new, "expansion") for new, _ in attempt.new] + [(new, "notice") for new, _ in notices]
-        events = [attempt_event(entry, attempt, endings, [new.id for new, _ in made])]
-        events += [made_event(entry, new, why) for new, why in made]
+        made = [new for new, _ in (*attempt.new, *notices)]
+        events = [attempt_event(entry, attempt, endings, [new.id for new in made] if made else ())]
+        for at, new in enumerate(made):
+            events.append(made_event(entry, new, "expansion" if at < len(attempt.new) else "notice"))
         if attempt.details.get("aside") and self._clock.monotonic() >= self._next_aside_alert:
             self._next_aside_alert = self._clock.monotonic() + ASIDE_ALERT_SECONDS
             events.append(aside_event(entry, self._hostname))

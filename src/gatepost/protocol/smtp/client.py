@@ -162,7 +162,7 @@ class ClientSession:
         if len(recipients) != 1 and not (self.lmtp and step in _PER_RECIPIENT and recipients):
             raise LocalProtocolError(f"{step.name} has one answer")
         self.state = SENT[self.state][step]
-        self._outstanding.extend((step, number) for number in recipients)
+        self._outstanding.extend([(step, number) for number in recipients])
         return octets
 
     def feed(self, octets: bytes) -> None:
@@ -182,14 +182,21 @@ class ClientSession:
             return None if step is None else Answer(step, reply, recipient)
         if step is None:
             raise ProtocolError(f"the peer answers what was not asked: {str(reply)[:60]}")
-        if reply.code < 400:
-            self._check_class(step, reply)
+        if reply.code < 400 and (reply.code >= 300) is not (step is Step.DATA):
+            self._check_challenge(step, reply)
         self._outstanding.popleft()
         if step is Step.EHLO and reply.is_positive:
             self.offer = parse_offer(raw)
         elif step is Step.HELO and reply.is_positive:
             self.offer = plain_offer(raw)
-        self._advance(step, reply)
+        if reply.code >= 400:
+            self.state = REFUSED.get(step, self.state)
+        elif step in ACCEPTED and reply.code < 300:
+            self.state = ACCEPTED[step]
+            self.logged_in = self.logged_in or step is Step.AUTH
+        elif step is Step.STARTTLS and not self._parser.is_empty:
+            # Would be read as if TLS protected it: the injection that made STARTTLS infamous (CVE-2011-0411).
+            raise ProtocolError("there are octets in clear behind the answer to STARTTLS")
         return Answer(step, reply, recipient)
 
     def tls_started(self) -> None:
@@ -198,20 +205,11 @@ class ClientSession:
             raise LocalProtocolError("TLS starts after a positive answer to STARTTLS")
         self.offer = PeerOffer()
 
-    def _check_class(self, step: Step, reply: Reply) -> None:
-        wants_more = reply.code >= 300
-        if wants_more is not (step is Step.DATA) and not (step is Step.AUTH and wants_more):
+    @staticmethod
+    def _check_challenge(step: Step, reply: Reply) -> None:
+        """Where the class is not what nearly every command has: 3yz for DATA, 2yz for others."""
+        if step is not Step.AUTH:
             raise ProtocolError(f"the peer answers {step.name} with {str(reply)[:60]}")
-
-    def _advance(self, step: Step, reply: Reply) -> None:
-        if not reply.is_positive:
-            self.state = REFUSED.get(step, self.state)
-        elif reply.code < 300:
-            self.state = ACCEPTED.get(step, self.state)
-            self.logged_in = self.logged_in or step is Step.AUTH
-            if step is Step.STARTTLS and not self._parser.is_empty:
-                # Would be read as if TLS protected it: the injection that made STARTTLS infamous (CVE-2011-0411).
-                raise ProtocolError("there are octets in clear behind the answer to STARTTLS")
 
 
 _OPEN: Final = frozenset({State.MAIL, State.RCPT, State.CHUNKS})

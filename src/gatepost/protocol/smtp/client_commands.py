@@ -66,9 +66,11 @@ def hello(verb: Literal["EHLO", "HELO", "LHLO"], name: str) -> bytes:
 
 def wants_smtputf8(envelope: Envelope, needs: Needs, offer: PeerOffer) -> bool:
     """Whether MAIL says SMTPUTF8: the peer offers it, and it was asked of us or something needs it."""
-    paths = (envelope.reverse_path, *(recipient.path for recipient in envelope.recipients))
-    needed = envelope.smtputf8 or needs.utf8_header or not all(path.is_ascii for path in paths)
-    return offer.smtputf8 and needed
+    if not offer.smtputf8:
+        return False
+    if envelope.smtputf8 or needs.utf8_header or not envelope.reverse_path.is_ascii:
+        return True
+    return False in [recipient.path.is_ascii for recipient in envelope.recipients]
 
 
 def mail(envelope: Envelope, needs: Needs, offer: PeerOffer, *, utf8: bool, null_auth: bool = False) -> bytes:

@@ -7,6 +7,7 @@ which command a reply answers (`client`).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -21,6 +22,8 @@ MAX_REPLY_OCTETS: Final = 65536
 MAX_TEXT_CHARACTERS: Final = 1024  # of a reply that we keep: it is stored for each recipient, and quoted in DSNs
 MAX_MECHANISMS: Final = 32
 
+MAX_KEPT_OCTETS: Final = 100  # a line that is longer is not among those that a peer says again and again
+_SINGLE = re.compile(rb"[2345][0-9]{2}(?: [^\r]*)?\r")  # the line of a reply that has one
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)")  # RFC 3463 §2
 
 
@@ -60,6 +63,8 @@ class ReplyParser:
         while (end := buffer.find(b"\n", 0, MAX_LINE_OCTETS)) >= 0:
             line = bytes(buffer[:end])
             del buffer[: end + 1]
+            if not self._lines and _SINGLE.fullmatch(line):
+                return RawReply(int(line[:3]), (line[4:-1],))
             if self._take(line):
                 reply = RawReply(self._code, tuple(self._lines))
                 self._lines = []
@@ -96,17 +101,26 @@ def parse_reply(raw: RawReply, *, enhanced: bool = True) -> Reply:
     ENHANCEDSTATUSCODES or not; other text that looks like one stays text. enhanced: False for the greeting and
     answers to HELO and EHLO, which have none.
     """
-    text = printable(raw.lines[0], MAX_TEXT_CHARACTERS)
+    if len(raw.lines) == 1 and len(raw.lines[0]) <= MAX_KEPT_OCTETS:
+        return _parsed_once(raw.code, raw.lines, enhanced)
+    return _parsed(raw.code, raw.lines, enhanced)
+
+
+def _parsed(code: int, lines: tuple[bytes, ...], enhanced: bool) -> Reply:
+    text = printable(lines[0], MAX_TEXT_CHARACTERS)
     esc = ""
-    if enhanced and (match := _ENHANCED.match(text)) and int(text[0]) == raw.code // 100:
+    if enhanced and (match := _ENHANCED.match(text)) and int(text[0]) == code // 100:
         esc = match.group(1)
         text = text[match.end() :]
-    if len(raw.lines) > 1:
-        rest = [_without(printable(line, MAX_TEXT_CHARACTERS), esc) for line in raw.lines[1:]]
+    if len(lines) > 1:
+        rest = [_without(printable(line, MAX_TEXT_CHARACTERS), esc) for line in lines[1:]]
         text = "\n".join([text, *rest])
     if len(text) > MAX_TEXT_CHARACTERS:
         text = text[:MAX_TEXT_CHARACTERS] + "..."
-    return Reply(raw.code, esc, text)
+    return Reply(code, esc, text)
+
+
+_parsed_once = lru_cache(maxsize=256)(_parsed)
 
 
 def _without(line: str, esc: str) -> str:
