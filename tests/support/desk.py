@@ -87,7 +87,7 @@ class MemorySpool:
         self.fails: SpoolError | None = None
         self.hold: asyncio.Event | None = None
 
-    def new_content(self) -> MemoryContent:
+    def new_content(self, *, for_sealing: bool = False) -> MemoryContent:
         self.contents.append(MemoryContent(self.room))
         return self.contents[-1]
 

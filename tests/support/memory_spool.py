@@ -48,7 +48,7 @@ class MemorySpool:
         self.commits = 0
         self.leases = 0
 
-    def new_content(self) -> MemoryContent:
+    def new_content(self, *, for_sealing: bool = False) -> MemoryContent:
         return MemoryContent()
 
     async def add(self, entry: NewEntry, content: Content) -> None:

@@ -20,6 +20,7 @@ from gatepost.gate.session import Decided
 from gatepost.intake.cut_through import ALONE
 from gatepost.intake.cut_through import decided as decided_by
 from gatepost.intake.keeping import UNRECORDED, Keeper
+from gatepost.intake.sealing import may_be_sealed
 from gatepost.intake.sizes import content_limit
 from gatepost.intake.transaction import Transaction
 from gatepost.mail.envelope import Recipient
@@ -141,7 +142,9 @@ class Mailing:
         if transaction.content is None:
             limit = content_limit(self._gate, transaction.recipients)
             parts = self._session.parts
-            transaction.begin_content(parts.spool.new_content(), limit, parts.headers)
+            for_sealing = may_be_sealed(self._gate, transaction.reverse_path, transaction.recipients)
+            content = parts.spool.new_content(for_sealing=for_sealing)
+            transaction.begin_content(content, limit, parts.headers)
 
     def content(self, octets: bytes) -> None:
         """A piece of content arrived."""

@@ -13,8 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from gatepost.audit.event import Event
+from gatepost.gate.gather_sealing import is_sealed_here
 from gatepost.gate.sealing import Choice, Sealer
 from gatepost.gate.session import GateSession
+from gatepost.mail.address import Path
 from gatepost.mail.envelope import Envelope
 from gatepost.mail.reply import Reply
 from gatepost.policy.findings import SealNeed, SealPlan
@@ -48,6 +50,18 @@ class NotSealed(msgspec.Struct, frozen=True):
     def decision(self) -> Decision:
         """For the record."""
         return Decision(None, (Evaluated(NAME, "enforce", "defer", self.why),))
+
+
+def may_be_sealed(gate: GateSession, reverse_path: Path, recipients: Sequence[Path]) -> bool:
+    """Whether anybody's copy of a message that has not come yet may be: an account among `recipients` wants that, or a
+    rule is about one of them (what a rule says of the header is not known yet)."""
+    if gate.own_keys:
+        return True
+    sealer = gate.parts.sealer
+    if sealer is None or not is_sealed_here(gate):
+        return False
+    rules = (sealer.rule(reverse_path, path) for path in recipients)
+    return any(rule is not None and (rule == "open" or rule.mode != "off") for rule in rules)
 
 
 def is_to_be_sealed(gate: GateSession, plan: object) -> bool:

@@ -61,7 +61,10 @@ class ContentStore(Protocol):
 class SpoolStore(Protocol):
     """One spool, owned by this worker. A call that changes it returns after the commit is on stable storage."""
 
-    def new_content(self) -> Content: ...
+    def new_content(self, *, for_sealing: bool = False) -> Content:
+        """for_sealing: what of it goes to the disk before `add` can be read by this process alone, and by nobody once
+        that is gone."""
+        ...
 
     async def add(self, entry: NewEntry, content: Content) -> None:
         """The entry is kept: from here it is delivered or bounced, whatever happens. Calls that come together share

@@ -25,7 +25,7 @@ from gatepost.spool.port import Content, SpoolError, SpoolFullError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.spool.transitions import parse_action
 from gatepost.store.sqlite.connection import connect
-from gatepost.store.sqlite.spool_cipher import SpoolCipher, TamperedError, is_encrypted
+from gatepost.store.sqlite.spool_cipher import SpoolCipher, TamperedError, is_encrypted, new_key
 from gatepost.store.sqlite.spool_content import PIECE_OCTETS, Memory, SpoolContent
 from gatepost.store.sqlite.spool_layout import Layout, SpoolLock, layout_of
 from gatepost.store.sqlite.spool_opening import (
@@ -147,9 +147,13 @@ class SqliteSpool:
 
     # --- the port
 
-    def new_content(self) -> SpoolContent:
-        key = self._cipher.new_key() if self._cipher is not None and self._settings.key else None
-        return SpoolContent(self._layout, self._settings.inline_octets, self._faults, self._memory, key)
+    def new_content(self, *, for_sealing: bool = False) -> SpoolContent:
+        is_ephemeral = for_sealing and not self._settings.key
+        key = new_key() if is_ephemeral or self._settings.key else None
+        inline_octets = self._settings.inline_octets
+        return SpoolContent(
+            self._layout, inline_octets, self._faults, self._memory, key, has_ephemeral_key=is_ephemeral
+        )
 
     async def add(self, entry: NewEntry, content: Content) -> None:
         prepared = await self._prepare(entry, content)
@@ -315,7 +319,7 @@ class SqliteSpool:
             self._ensure_room(len(entry.prefix) + content.octets)
         in_file = content.path is not None
         prepared = prepare(entry, b"" if in_file else content.inline(), content.crc, content.octets, in_file)
-        if self._cipher is not None and content.key is not None:
+        if self._cipher is not None and content.key is not None and not content.has_ephemeral_key:
             prepared = self._cipher.sealed(prepared, content.key)
         if in_file:
             await self._place(content, entry.id)

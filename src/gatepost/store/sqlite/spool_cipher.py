@@ -85,6 +85,11 @@ class EntryKey:
             raise TamperedError(f"its {what} is not what was stored") from None
 
 
+def new_key() -> EntryKey:
+    """A key for a new entry."""
+    return EntryKey(os.urandom(KEY_OCTETS))
+
+
 class SpoolCipher:
     """The spool's keys. secret: as the configuration has it, a text that nobody guesses; entries are encrypted with it.
     previous: those that open older ones too."""
@@ -93,10 +98,6 @@ class SpoolCipher:
 
     def __init__(self, secret: str, *previous: str) -> None:
         self._ciphers = tuple(AESGCM(_derived(each)) for each in (secret, *previous))
-
-    def new_key(self) -> EntryKey:
-        """A key for a new entry."""
-        return EntryKey(os.urandom(KEY_OCTETS))
 
     def sealed(self, prepared: Prepared, key: EntryKey) -> Prepared:
         """The rows of a new entry as they are stored. The sum of its octets is not kept: it would tell whoever guesses

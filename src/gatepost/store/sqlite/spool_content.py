@@ -1,6 +1,7 @@
 """A message's octets on their way into the spool: in memory, above a threshold in a file that becomes its place.
 
-Not here: reading what the spool has (`spool.SqliteSpool.read`).
+What will be sealed lies in its file encrypted with a key that nobody keeps; what of it is kept in clear all the same
+gets a file of its own when the spool takes it. Not here: reading what the spool has (`spool.SqliteSpool.read`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import itertools
 import os
 import weakref
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
 from gatepost.ports.faults import Faults
 from gatepost.spool.port import SpoolError, SpoolFullError
 from gatepost.store.disk import sync_folder
-from gatepost.store.sqlite.spool_cipher import CHUNK_OCTETS, KEY_OCTETS, TAG_OCTETS, EntryKey, TamperedError
+from gatepost.store.sqlite.spool_cipher import CHUNK_OCTETS, TAG_OCTETS, EntryKey, TamperedError, new_key
 from gatepost.store.sqlite.spool_layout import INCOMING, Layout
 
 PIECE_OCTETS: Final = 256 * 1024
@@ -56,13 +57,16 @@ class SpoolContent:
             "_is_finished",
             "_is_taken",
         ),
-        *("_layout", "_memory", "_octets", "_pieces", "_sealed_chunks", "_tail", "crc", "key", "path"),
+        *("_layout", "_memory", "_octets", "_pieces", "_sealed_chunks", "_tail", "crc", "has_ephemeral_key", "key"),
+        "path",
     )
 
     def __init__(
-        self, layout: Layout, inline_octets: int, faults: Faults, memory: Memory, key: EntryKey | None = None
-    ) -> None:
-        """memory: where it has no room, a file is made at once. key: what goes to the disk is encrypted with it."""
+        self, layout: Layout, inline_octets: int, faults: Faults, memory: Memory, key: EntryKey | None = None,
+        *, has_ephemeral_key: bool = False,
+    ) -> None:  # fmt: skip
+        """memory: where it has no room, a file is made at once. key: what goes to the disk is encrypted with it.
+        has_ephemeral_key: the key is gone with this process, so that what stays is written in clear by `place`."""
         self._memory = memory
         self._held = 0  # octets of it that count there
         self._layout = layout
@@ -77,6 +81,7 @@ class SpoolContent:
         self.crc = 0  # CRC-32 of what was written
         self.path: Path | None = None  # of the file; None while all of it is in memory
         self.key = key
+        self.has_ephemeral_key = has_ephemeral_key
         self._tail = b""  # of an encrypted file: what makes no whole chunk yet; it is kept until the end
         self._sealed_chunks = 0  # of it that are in the file
         self._failure: SpoolError | None = None  # of a write into an encrypted file
@@ -133,9 +138,8 @@ class SpoolContent:
                 yield piece
             return
         if self.key is not None:
-            for index in range(self._sealed_chunks):
-                yield self._opened_chunk(self.key, index)
-            yield self._tail
+            for piece in self._opened(self._descriptor, self.key):
+                yield piece
             return
         at = 0
         while at < self._octets:  # just written: the pages are still in memory, so no thread is needed
@@ -172,7 +176,9 @@ class SpoolContent:
         if self._failure is not None:
             raise self._failure
         try:
-            if self.key is not None:
+            if self.has_ephemeral_key:
+                self._lay_open()
+            elif self.key is not None:
                 # At the end of the data nobody would hear of a full disk; here it is answered.
                 last = self.key.content_chunk(self._sealed_chunks, self._tail, is_last=True)
                 self._write_at(self._descriptor, last, self._sealed_chunks * _STORED_CHUNK, self.path)
@@ -202,12 +208,16 @@ class SpoolContent:
         self._memory.octets -= self._held
         self._held = 0
 
-    def _make_file(self) -> None:
+    def _new_file(self) -> tuple[Path, int]:
+        """A file of the name of one that arrives, and its descriptor. Raises SpoolError."""
         path = self._layout.content / f"{INCOMING}{os.getpid()}-{next(_numbers)}"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise full_or_broken(error, path) from error
+
+    def _make_file(self) -> None:
+        path, descriptor = self._new_file()
         try:
             if self.key is not None:
                 self._write_sealed(descriptor, self.key, b"".join(self._pieces), path)
@@ -216,16 +226,38 @@ class SpoolContent:
         except BaseException:  # what is in memory stays the truth
             self._tail, self._sealed_chunks = b"", 0
             if self.key is not None:
-                self._failure, self.key = None, EntryKey(os.urandom(KEY_OCTETS))  # another try, another key
+                self._failure, self.key = None, new_key()  # another try, another key
             os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
+        self._hold(path, descriptor)
+        self._pieces.clear()
+        self._let_go()
+
+    def _hold(self, path: Path, descriptor: int) -> None:
         # Whoever checks the message may read it after the spool has sent and removed the file.
         self._descriptor = descriptor
         self._close = weakref.finalize(self, os.close, descriptor)
-        self._pieces.clear()
-        self._let_go()
         self.path = path
+
+    def _lay_open(self) -> None:
+        """A file in clear takes the place of the one that only this process can read: somebody gets it in clear."""
+        assert self.key is not None
+        assert self.path is not None
+        path, descriptor = self._new_file()
+        try:
+            at = 0
+            for piece in self._opened(self._descriptor, self.key):
+                self._write_at(descriptor, piece, at, path)
+                at += len(piece)
+        except BaseException:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        before = self.path
+        self._hold(path, descriptor)  # the other one is closed when nobody can be reading it any more
+        self.key, self.has_ephemeral_key, self._tail = None, False, b""
+        before.unlink(missing_ok=True)
 
     def _write_sealed(self, descriptor: int, key: EntryKey, octets: bytes, path: Path) -> None:
         """The next octets into an encrypted file; a chunk is not written before it is known not to be the last. After a
@@ -245,12 +277,16 @@ class SpoolContent:
             raise
         self._tail = tail[start:]
 
-    def _opened_chunk(self, key: EntryKey, index: int) -> bytes:
-        stored = os.pread(self._descriptor, _STORED_CHUNK, index * _STORED_CHUNK)
-        try:
-            return key.open_content_chunk(index, stored, is_last=False)
-        except TamperedError as error:
-            raise SpoolError(f"{self.path}: {error}") from error
+    def _opened(self, descriptor: int, key: EntryKey) -> Iterator[bytes]:
+        """What was written into an encrypted file. Raises SpoolError."""
+        chunks, tail = self._sealed_chunks, self._tail
+        for index in range(chunks):
+            stored = os.pread(descriptor, _STORED_CHUNK, index * _STORED_CHUNK)
+            try:
+                yield key.open_content_chunk(index, stored, is_last=False)
+            except TamperedError as error:
+                raise SpoolError(f"{self.path}: {error}") from error
+        yield tail
 
     def _write_at(self, descriptor: int, octets: bytes, offset: int, path: Path) -> None:
         self._faults("content.write")

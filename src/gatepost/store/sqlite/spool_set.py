@@ -139,8 +139,8 @@ class SpoolSet:
 
     # --- the port
 
-    def new_content(self) -> SpoolContent:
-        return self._own.new_content()
+    def new_content(self, *, for_sealing: bool = False) -> SpoolContent:
+        return self._own.new_content(for_sealing=for_sealing)
 
     async def add(self, entry: NewEntry, content: Content) -> None:
         await self._own.add(entry, content)
