@@ -9,7 +9,14 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
 
+import msgspec
+
+from gatepost.delivery.mx import Candidates
+from gatepost.delivery.next_hop import Job, NextHop
 from gatepost.delivery.outcome import Ended
+from gatepost.delivery.pool import Session
+from gatepost.spool.model import Entry
+from gatepost.spool.port import SpoolError
 
 
 class Reach(Enum):
@@ -20,18 +27,33 @@ class Reach(Enum):
     WRITING = auto()  # it is being put into a maildrop, in a thread that goes on whatever happens here
 
 
+class Ahead(msgspec.Struct, frozen=True):
+    """An entry that was taken ahead: its commands leave with the content of the one before, over the same session.
+
+    damage: filled when its content cannot be read."""
+
+    entry: Entry
+    job: Job
+    hop: NextHop
+    session: Session
+    route: Candidates
+    damage: list[SpoolError]
+
+
 class Course:
     """One attempt, or several in a row, of one task. Past its point of no return it is not cut off: what was delivered
     and not settled would be delivered again.
 
     is_cut: it should end; nothing further is begun. so_far: the attempts as far as recipients have their outcome.
+    ahead: what this task must attempt next.
     """
 
-    __slots__ = ("_reach", "_task", "is_cut", "so_far")
+    __slots__ = ("_reach", "_task", "ahead", "is_cut", "so_far")
 
     def __init__(self, task: asyncio.Task[None] | None = None) -> None:
         self.is_cut = False
         self.so_far: Callable[[], list[Ended]] = _nothing
+        self.ahead: Ahead | None = None
         self._task = task
         self._reach = Reach.OPEN
 

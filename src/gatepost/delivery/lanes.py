@@ -19,6 +19,7 @@ LONGEST_REST: Final = 1800.0  # RFC 5321 §4.5.4.1: and not to hammer on a host 
 FIRST_POSTPONED: Final = 5.0  # seconds
 LONGEST_POSTPONED: Final = 60.0
 MAX_TOGETHER_OCTETS: Final = 4 * 1024 * 1024  # of entries that are in memory for one attempt
+QUICK_SECONDS: Final = 0.1  # an attempt that took no longer: the next message may wait for that
 ROUTE_KEPT: Final = 120.0  # seconds; DNS answers are cached by the resolver, this saves ordering them each time
 
 
@@ -27,18 +28,24 @@ class Lane:
 
     window: attempts that may run at once. It grows with each success up to `most`, or, for as long as a route is kept,
     up to what the peer was seen to take; it is one for a destination that was just unreachable: one attempt finds out
-    for all. together: entries that one attempt takes, where they gain by it.
+    for all. together: entries that one attempt takes, where they gain by it. load: entries that another worker begins
+    for. is_quick: the last attempt took so little time that a message which comes behind another loses nothing.
+    may_overlap: commands of the next message may leave with the content of one.
     """
 
     __slots__ = (
-        *("_ceiling", "_down_until", "_failures", "_postponed", "_route_until", "key", "most", "queue"),
-        *("route", "running", "together", "used", "why", "window"),
+        *("_ceiling", "_down_until", "_failures", "_load", "_postponed", "_route_until", "is_quick", "key"),
+        *("may_overlap", "most", "queue", "route", "running", "together", "used", "why", "window"),
     )  # fmt: skip
 
-    def __init__(self, key: str, most: int, first: int = FIRST_WINDOW, together: int = 1) -> None:
+    def __init__(self, key: str, most: int, first: int = FIRST_WINDOW, together: int = 1, load: int = 1) -> None:
+        """load: while it is quick."""
         self.key = key
         self.most = most
         self.together = together
+        self.is_quick = False
+        self.may_overlap = True
+        self._load = load
         self.window = min(first, most)
         self.queue: deque[Entry] = deque()
         self.running = 0
@@ -55,13 +62,17 @@ class Lane:
     def wanted(self) -> int:
         """Workers that what waits is enough for: beside one that is at work, one for each full load; what makes none
         goes with the next load of that one, and gains by it."""
-        loads, rest = divmod(len(self.queue), self.together)
+        loads, rest = divmod(len(self.queue), self.load)
         return loads + bool(rest and not self.running)
+
+    @property
+    def load(self) -> int:
+        return self._load if self.is_quick else self.together
 
     @property
     def has_load(self) -> bool:
         """Whether a worker that has ended an attempt goes on: the last one does as long as anything waits."""
-        return len(self.queue) >= (self.together if self.running > 1 else 1)
+        return len(self.queue) >= (self.load if self.running > 1 else 1)
 
     def take(self) -> list[Entry]:
         """The next entries for one attempt; as many as fit into its octets, at least one."""
@@ -84,8 +95,9 @@ class Lane:
         """Whether nothing is lost when the lane is forgotten."""
         return not self.queue and not self.running and now >= self._down_until + LONGEST_REST * bool(self._failures)
 
-    def succeeded(self) -> None:
-        """A next hop took or refused a message: it is there."""
+    def succeeded(self, seconds: float) -> None:
+        """A next hop took or refused a message: it is there. seconds: that the attempt took."""
+        self.is_quick = seconds <= QUICK_SECONDS
         self._failures = 0
         self._postponed = 0
         self.why = None
@@ -112,6 +124,7 @@ class Lane:
         if self.is_down(now):
             return
         self._failures += 1
+        self.is_quick = False
         self.window = 1
         self.why = why
         self._down_until = now + min(FIRST_REST * (1 << min(self._failures - 1, 16)), LONGEST_REST)
@@ -130,4 +143,5 @@ class Lane:
     def forget_route(self) -> None:
         self.route = None
         self.used.clear()
+        self.may_overlap = True
         self._ceiling = self.most

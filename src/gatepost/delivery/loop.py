@@ -37,6 +37,7 @@ MAX_SLEEP: Final = 3600.0  # a clock that was set back must not delay mail for l
 # and whoever stops a server does not wait the ten minutes of RFC 5321 §4.5.3.2.6.
 ANSWER_SECONDS: Final = 5.0
 LOCAL_TOGETHER: Final = 64  # entries whose maildrop copies share syncs and a settlement
+REMOTE_LOAD: Final = 4  # entries for a quick next hop that another session is used for
 GATHER_SECONDS: Final = 0.25  # that less than so many wait for one who is at work, before another one begins
 LANES_KEPT: Final = 1000  # lanes without work are forgotten above this
 
@@ -204,7 +205,7 @@ class DeliveryLoop:
             if key == LOCAL:
                 lane = Lane(key, self._settings.local, self._settings.local, together=LOCAL_TOGETHER)
             else:
-                lane = Lane(key, self._settings.per_destination)
+                lane = Lane(key, self._settings.per_destination, load=REMOTE_LOAD)
             self._lanes[key] = lane
         return lane
 
@@ -252,8 +253,8 @@ class DeliveryLoop:
         assert worker is not None
         course = self._workers[worker]
         try:
-            while lane.queue and lane.running <= lane.window and not self._is_stopping:
-                entries = lane.take()
+            while course.ahead or (lane.queue and lane.running <= lane.window and not self._is_stopping):
+                entries = [course.ahead.entry] if course.ahead else lane.take()
                 course.begins()
                 try:
                     ended = await self._attempts(lane, entries, course)
@@ -267,7 +268,7 @@ class DeliveryLoop:
                 self._settler.put(ended)
                 if lane.running < lane.window and lane.queue:
                     self._start(lane)
-                if not lane.has_load:
+                if not lane.has_load and not course.ahead:
                     return
         finally:
             lane.running -= 1

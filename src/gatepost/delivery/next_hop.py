@@ -41,13 +41,18 @@ class NextHop(msgspec.Struct, frozen=True):
         return f"{self.name}[{self.address}]:{self.port}"
 
 
+def _nothing() -> None:
+    """No further message."""
+
+
 class Job(msgspec.Struct, frozen=True):
     """One message for some recipients at one next hop.
 
     content: gives the whole content anew at each call, in pieces; it may raise OSError or SpoolError. octets: its
     size. has_8bit: an octet above 127 occurs in it. utf8_header: its header fields have UTF-8 (RFC 6532). in_doubt:
     called with True before the end of data leaves, since from then on the peer may have the message, and with False
-    when that is over.
+    when that is over. following: asked once, when the end of data leaves, for another message to the same hop: its
+    commands leave with it, and it is what the session is given next.
     """
 
     envelope: Envelope
@@ -56,6 +61,7 @@ class Job(msgspec.Struct, frozen=True):
     has_8bit: bool = False
     utf8_header: bool = False
     in_doubt: Callable[[bool], None] = lambda is_so: None
+    following: Callable[[], Job | None] = _nothing
 
 
 class Timeouts(msgspec.Struct, frozen=True):

@@ -33,10 +33,24 @@ __all__ = ["Job", "NextHop", "OpenFailed", "OutboundSession", "RecipientResult",
 CHUNKED_FROM_OCTETS: Final = 64 * 1024
 CHUNK_OCTETS: Final = 256 * 1024
 WRITE_OCTETS: Final = 64 * 1024  # pieces are joined up to this: a small message leaves in one write
+_NO_TURN: Final = RecipientResult(
+    Reply(451, "4.4.2", "The session with the next hop ended before this recipient's turn"),
+    "mail",
+    "deferred",
+    by_peer=False,
+)
 
 
 class _Unreadable(Exception):
     """Our own store cannot give the content."""
+
+
+class _Begun(msgspec.Struct, frozen=True):
+    """A job whose commands have left together with the content of the one before. lines: those commands."""
+
+    job: Job
+    transaction: Transaction
+    lines: bytes
 
 
 class OutboundSession:
@@ -57,6 +71,8 @@ class OutboundSession:
         self._is_cut_off = False
         self._is_in_doubt = False
         self._transaction: Transaction | None = None
+        self._promised: Job | None = None  # what comes next
+        self._begun: _Begun | None = None
         self._null_auth = True
 
     @classmethod
@@ -100,13 +116,17 @@ class OutboundSession:
 
         More recipients than the peer takes in one transaction go in several. Where the peer turned out to have gone
         since the last job, before it answered anything, all are deferred and `was_stale` is True: nothing was lost, a
-        new connection may be tried at once. Raises LocalProtocolError unless `is_reusable`. Cancelled, it leaves the
-        session to `quit`, and in `known` what is known.
+        new connection may be tried at once. Raises LocalProtocolError unless `is_reusable`, or `job` is what the last
+        job's `following` gave. Cancelled, it leaves the session to `quit`, and in `known` what is known.
         """
         recipients = job.envelope.recipients
         results = self.known = {}
+        is_promised, self._promised = job is self._promised, None
+        if is_promised and (self._is_closed or not (self._begun or self.is_reusable)):
+            self.was_stale = True
+            return [_NO_TURN] * len(recipients)
         waiting = list(range(len(recipients)))
-        most = min(self.offer.rcptmax or MIN_RECIPIENTS, MIN_RECIPIENTS)
+        most = self._most
         while waiting:
             group, waiting = waiting[:most], waiting[most:]
             try:
@@ -120,9 +140,12 @@ class OutboundSession:
             if any(result.kind == "delivered" for result in outcome):
                 # Who was one too many has a place in the next transaction (RFC 5321 §4.5.3.1.10).
                 waiting = [number for number in group if results[number].is_one_too_many] + waiting
-        reason = Reply(451, "4.4.2", "The session with the next hop ended before this recipient's turn")
-        ended = RecipientResult(reason, "mail", "deferred", by_peer=False)
-        return [results.get(number, ended) for number in range(len(recipients))]
+        return [results.get(number, _NO_TURN) for number in range(len(recipients))]
+
+    @property
+    def _most(self) -> int:
+        """Recipients in one transaction."""
+        return min(self.offer.rcptmax or MIN_RECIPIENTS, MIN_RECIPIENTS)
 
     async def quit(self) -> None:
         """Ends it with QUIT where that is in order, else at once. Never raises for what the peer does."""
@@ -144,14 +167,16 @@ class OutboundSession:
         return [result for result in transaction.results if result is not None]
 
     async def _attempt(self, job: Job, recipients: Sequence[Recipient]) -> Transaction:
-        if not self.is_reusable:
-            raise LocalProtocolError("the session takes no more mail; open another")
         talk = self._talk
         talk.ends_in(talk.timeouts.message + job.octets / talk.timeouts.slowest)
-        envelope = msgspec.structs.replace(job.envelope, recipients=tuple(recipients))
-        chunked = self.offer.chunking and job.octets >= CHUNKED_FROM_OCTETS
-        needs = Needs(job.octets, job.has_8bit, job.utf8_header)
-        transaction = Transaction(self._session, envelope, needs, chunked=chunked, null_auth=self._null_auth)
+        begun, self._begun = self._begun, None
+        if begun is not None and begun.job is job:
+            transaction = begun.transaction
+            talk.note_sent(begun.lines)
+        elif self.is_reusable:
+            transaction = self._planned(job, recipients)
+        else:
+            raise LocalProtocolError("the session takes no more mail; open another")
         self._transaction = transaction
         try:
             await self._run(transaction, job)
@@ -178,6 +203,35 @@ class OutboundSession:
         self.was_stale = self.messages > 0 and self._is_closed and not transaction.heard_anything
         self.messages += 1
         return transaction
+
+    def _planned(self, job: Job, recipients: Sequence[Recipient]) -> Transaction:
+        envelope = job.envelope
+        if len(recipients) != len(envelope.recipients):
+            envelope = msgspec.structs.replace(envelope, recipients=tuple(recipients))
+        chunked = self.offer.chunking and job.octets >= CHUNKED_FROM_OCTETS
+        needs = Needs(job.octets, job.has_8bit, job.utf8_header)
+        return Transaction(self._session, envelope, needs, chunked=chunked, null_auth=self._null_auth)
+
+    def _begin_following(self, transaction: Transaction, job: Job) -> bytes:
+        """The commands of the next job, which may leave with the end of the content (RFC 2920 §3.1); b"" for none.
+
+        Only after a message to which the peer has answered as it should, and where nobody is left for whom the
+        recipients of this one are too many.
+        """
+        offer = self.offer
+        if not self.messages or not offer.pipelining or self._session.lmtp or not transaction.is_for_all:
+            return b""
+        if offer.mailmax is not None and self.messages + 1 >= offer.mailmax:
+            return b""
+        following = self._promised = job.following()
+        if following is None or len(following.envelope.recipients) > self._most:
+            return b""
+        begun = self._planned(following, following.envelope.recipients)
+        action = begun.next()
+        if not isinstance(action, Send):  # nothing of it is for this peer
+            return b""
+        self._begun = _Begun(following, begun, action.octets)
+        return action.octets
 
     async def _run(self, transaction: Transaction, job: Job) -> None:
         while (action := transaction.next()) is not None:
@@ -234,6 +288,7 @@ class OutboundSession:
                 batch, size = [], 0
         batch.append(stuffer.finish())
         self._is_about_to_end(job)
+        batch.append(self._begin_following(transaction, job))
         await self._talk.write(b"".join(batch), shown=f"({job.octets} octets)")
 
     async def _send_chunks(self, transaction: Transaction, pieces: AsyncIterator[bytes], job: Job) -> None:

@@ -105,6 +105,11 @@ class Pool:
             raise
         return session
 
+    def goes_on(self, hop: NextHop, session: Session) -> bool:
+        """Whether `session` may have another message behind the one that is under way, and need not be given back."""
+        is_used_up = session.messages + 1 >= self._settings.per_connection or self._settings.idle <= 0
+        return not is_used_up and hop.address not in self._waiting
+
     def give_back(self, hop: NextHop, session: Session) -> None:
         """The session is free again: kept for the next message when it can be, else closed. hop: as `open` had it."""
         is_used_up = session.messages >= self._settings.per_connection or self._settings.idle <= 0

@@ -6,11 +6,12 @@ Not here: when to try again (`delivery.settling`), and what is said (`delivery.o
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from gatepost.delivery.course import Course
+from gatepost.delivery.course import Ahead, Course
 from gatepost.delivery.expansion import MAX_HEADER_OCTETS, read_header
 from gatepost.delivery.lanes import Lane
 from gatepost.delivery.mx import Candidates, NoRoute, arrange
@@ -23,6 +24,7 @@ from gatepost.mail.reply import Reply
 from gatepost.ports.clock import Clock
 from gatepost.spool.model import Entry, EntryRecipient
 from gatepost.spool.port import ContentStore, SpoolError
+from gatepost.spool.transitions import is_at_end
 
 MAX_DIALOGUE_LINES: Final = 60
 
@@ -47,6 +49,11 @@ class RemoteDelivery:
         """One outcome for each recipient of `entry`. Raises Crowded, and then nothing has happened."""
         run = _Run(entry, self._clock, course)
         course.so_far = run.so_far
+        ahead, course.ahead = course.ahead, None
+        if ahead is not None:
+            run.details["route"] = ahead.route.by
+            await self._try_hops(lane, run, ahead.route, ahead)
+            return run.attempt()
         now = self._clock.monotonic()
         if lane.is_down(now) and lane.why is not None:
             return run.untried(lane.why, self._clock.unix() + lane.rest(now))
@@ -59,13 +66,17 @@ class RemoteDelivery:
         await self._try_hops(lane, run, route)
         return run.attempt()
 
-    async def _try_hops(self, lane: Lane, run: _Run, route: Candidates) -> None:
-        """Hop by hop while recipients are left that another hop may take."""
+    async def _try_hops(self, lane: Lane, run: _Run, route: Candidates, ahead: Ahead | None = None) -> None:
+        """Hop by hop while recipients are left that another hop may take. ahead: where it is begun already."""
         reached = False
         spent: set[NextHop] = set()  # that had their turn
         hops: Iterator[NextHop] | None = None
         while run.waiting and run.wants_another_hop:
-            ready = self._pool.take(hop for hop in arrange_for(run.entry, tuple(lane.used)) if hop not in spent)
+            ready: tuple[NextHop, Session] | None
+            if ahead is not None:
+                ready = ahead.hop, ahead.session
+            else:
+                ready = self._pool.take([hop for hop in arrange_for(run.entry, tuple(lane.used)) if hop not in spent])
             if ready is None:
                 hops = hops or iter(arrange_for(run.entry, arrange(route, self._draw)))
                 if (hop := next((hop for hop in hops if hop not in spent), None)) is None:
@@ -74,12 +85,15 @@ class RemoteDelivery:
                     continue
             hop, session = ready
             lane.used[hop] = None
-            await self._deliver(run, hop, session)
+            await self._deliver(lane, run, route, hop, session, ahead)
+            if ahead is not None and session.was_stale:
+                lane.may_overlap = False
+            ahead = None
             if not session.was_stale:
                 reached = True
                 spent.add(hop)
         if reached:
-            lane.succeeded()
+            lane.succeeded(self._clock.monotonic() - run.began)
         elif run.had_no_room and run.last is None:
             run.postpone(self._clock.unix() + lane.postponed(self._draw()))
         elif not run.had_no_room and run.last is not None and run.last.kind == "deferred":
@@ -103,37 +117,71 @@ class RemoteDelivery:
                 raise Crowded from failed
             return None
 
-    async def _deliver(self, run: _Run, hop: NextHop, session: Session) -> None:
-        """One job over the session, for all who wait. Whatever ends it, the session is given back or closed."""
-        damage: list[SpoolError] = []
+    async def _deliver(
+        self, lane: Lane, run: _Run, route: Candidates, hop: NextHop, session: Session, ahead: Ahead | None = None
+    ) -> None:
+        """One job over the session, for all who wait. Whatever ends it, the session is given back, closed, or kept for
+        the entry that was taken ahead meanwhile."""
+        course = run.course
+        damage: list[SpoolError] = [] if ahead is None else ahead.damage
         try:
-            job = await self._job(run, damage)
+            if ahead is not None:
+                job = ahead.job
+            else:
+                utf8_header = _may_have_utf8_header(run.entry) and await self._has_utf8_header(run.entry.id)
+                following = partial(self._take_ahead, lane, course, route, hop, session)
+                job = self._job(run.entry, run.waiting, course, damage, following, utf8_header=utf8_header)
             results = await session.deliver(job)
         except SpoolError as error:
             self._pool.give_back(hop, session)
             run.damaged(error)
             return
         except BaseException:
+            if course.ahead is not None:
+                lane.queue.appendleft(course.ahead.entry)
+                course.ahead = None
             run.was_cut_off(hop, session)
             self._pool.drop(session)
             raise
         run.delivered(hop, session, results, damage[0] if damage else None)
-        self._pool.give_back(hop, session)
+        if course.ahead is None:
+            self._pool.give_back(hop, session)
 
-    async def _job(self, run: _Run, damage: list[SpoolError]) -> Job:
-        entry = run.entry
-        utf8_header = False
-        if entry.envelope.smtputf8 and entry.has_8bit:
-            utf8_header = not (await read_header(self._spool, entry.id, MAX_HEADER_OCTETS)).isascii()
-        recipients = tuple(recipient.recipient for recipient in run.waiting)
-        envelope = msgspec.structs.replace(entry.envelope, recipients=recipients)
+    def _take_ahead(self, lane: Lane, course: Course, route: Candidates, hop: NextHop, session: Session) -> Job | None:
+        """The next of the lane, which then follows over the same session; None where it should go its own way."""
+        may_overlap = lane.queue and lane.is_quick and lane.may_overlap and not course.is_cut
+        if not may_overlap or not self._pool.goes_on(hop, session) or not _is_plain(lane.queue[0]):
+            return None
+        entry = lane.queue.popleft()
+        damage: list[SpoolError] = []
+        following = partial(self._take_ahead, lane, course, route, hop, session)
+        job = self._job(entry, entry.recipients, course, damage, following)
+        course.ahead = Ahead(entry, job, hop, session, route, damage)
+        return job
+
+    async def _has_utf8_header(self, entry_id: str) -> bool:
+        return not (await read_header(self._spool, entry_id, MAX_HEADER_OCTETS)).isascii()
+
+    def _job(
+        self,
+        entry: Entry,
+        waiting: Sequence[EntryRecipient],
+        course: Course,
+        damage: list[SpoolError],
+        following: Callable[[], Job | None],
+        *,
+        utf8_header: bool = False,
+    ) -> Job:
+        """damage: what turns out while the content is read."""
+        recipients = tuple([recipient.recipient for recipient in waiting])
         return Job(
-            envelope,
-            lambda: self._content(entry.id, damage),
+            msgspec.structs.replace(entry.envelope, recipients=recipients),
+            partial(self._content, entry.id, damage),
             entry.octets,
             entry.has_8bit,
             utf8_header,
-            run.course.in_doubt,
+            course.in_doubt,
+            following,
         )
 
     async def _content(self, entry_id: str, damage: list[SpoolError]) -> AsyncIterator[bytes]:
@@ -159,7 +207,7 @@ class _Run:
         self.wants_another_hop = True
         self._last_remote = ""
         self._clock = clock
-        self._began = clock.monotonic()
+        self.began = clock.monotonic()
 
     def attempt(self) -> Attempt:
         """The whole; who still waits has the last hop's answer."""
@@ -179,7 +227,7 @@ class _Run:
         return [(self.entry, self._settled())] if self.settled else []
 
     def _settled(self) -> Attempt:
-        took_ms = round((self._clock.monotonic() - self._began) * 1000)
+        took_ms = round((self._clock.monotonic() - self.began) * 1000)
         return Attempt(tuple(self.settled), took_ms, (), self.details)
 
     def was_cut_off(self, hop: NextHop, session: Session) -> None:
@@ -271,6 +319,17 @@ def arrange_for(entry: Entry, hops: tuple[NextHop, ...]) -> tuple[NextHop, ...]:
     if not entry.require_tls:
         return hops
     return tuple(msgspec.structs.replace(hop, tls="verify") for hop in hops)
+
+
+def _may_have_utf8_header(entry: Entry) -> bool:
+    return entry.envelope.smtputf8 and entry.has_8bit
+
+
+def _is_plain(entry: Entry) -> bool:
+    """Whether nothing has to be looked up or chosen before it can go over a session that stands."""
+    if entry.require_tls or _may_have_utf8_header(entry):
+        return False
+    return True not in [is_at_end(recipient.attempts) for recipient in entry.recipients]
 
 
 def _verdict(reply: Reply) -> Verdict:

@@ -101,12 +101,15 @@ class Transaction:
         self._null_auth = null_auth and session.logged_in
         self._accepted: list[int] = []
         self._has_content = False
+        self._has_ended = False
         self._at: Stage = "mail"
         self._unsent: deque[tuple[Step, bytes, int]] = deque()
         self._plan(envelope, needs)
 
     def next(self) -> Send | Receive | SendContent | None:
         """What to do now; None: all recipients have a result. Raises ProtocolError."""
+        if self._has_ended:
+            return None  # what is still unanswered are commands of the next one
         session = self._session
         if session.closed_by is not None:
             self.lost(session.closed_by)
@@ -144,7 +147,8 @@ class Transaction:
             self._unsent.clear()
             self._settle(range(len(self.results)), answer.reply)
         elif answer.step in _ENDS:
-            self._settle(self._accepted if answer.recipient < 0 else [answer.recipient], answer.reply)
+            self._has_ended = answer.recipient < 0
+            self._settle(self._accepted if self._has_ended else [answer.recipient], answer.reply)
         elif answer.step in (Step.DATA, Step.CHUNK) and not answer.reply.is_positive:
             self._settle(self._accepted, answer.reply)
 
@@ -165,6 +169,11 @@ class Transaction:
         # LMTP: a peer that refuses one chunk answers BDAT LAST once, not once a recipient; so it is asked one by one.
         ahead = CHUNKS_AHEAD if self._session.offer.pipelining and not self._session.lmtp else 1
         return self._session.outstanding < ahead
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether every recipient was accepted, and waits for the content."""
+        return len(self._accepted) == len(self.results)
 
     @property
     def is_refused(self) -> bool:
