@@ -14,7 +14,7 @@ from gatepost.accounts.port import AccountsError
 from gatepost.delivery.local import trace_prefix
 from gatepost.delivery.schedule import Schedule
 from gatepost.mail.address import NULL_PATH, Path, parse_mailbox
-from gatepost.mail.envelope import Recipient
+from gatepost.mail.envelope import EVERYBODY, Recipient
 from gatepost.maildrop.port import MaildropError
 from gatepost.spool.model import Entry, State
 
@@ -319,5 +319,44 @@ def test_entries_that_delivery_made_are_on_the_record_with_their_parent() -> Non
         assert {event.message for event in made.values()} == {entry_id}
         (attempt,) = [event for event in post.record.attempts() if event.message == entry_id]
         assert set(attempt.details["made"]) == {event.id for event in made.values()}
+
+    run(main())
+
+
+@pytest.mark.parametrize(("name", "told"), [("all@example.org", b"expanded"), ("club@example.org", b"delivered")])
+def test_who_has_a_copy_of_their_own_gets_no_other_one(name: str, told: bytes) -> None:
+    """Members whose mail is encrypted when it is accepted had it twice, once in clear."""
+
+    async def main() -> None:
+        post = Post(NET, BOOK)
+        local_part = name.partition("@")[0]
+        async with post.running():
+            entry_id = await post.send(
+                Recipient(Path(local_part, "example.org"), ("SUCCESS",), served=("ada@example.org", "eve@example.net"))
+            )
+            await post.passes(1)
+        child = next(entry for entry in children(post, entry_id) if entry.recipients[0].destination != "example.org")
+        names = [str(each.recipient.path) for each in child.recipients]
+        assert names == (["bea@example.org"] if local_part == "all" else ["zoe@example.net"])
+        assert "ada@example.org" not in post.maildrops.kept
+        ((_, notice),) = [pair for pair in post.notices() if b"Action: " + told in pair[1]]
+        assert b"Action: relayed" not in notice  # one left of several is no forward
+
+    run(main())
+
+
+@pytest.mark.parametrize("name", ["all", "club", "ghost", "unheard-of"])
+@pytest.mark.parametrize("notify", [(), ("SUCCESS",)])
+def test_an_entry_whose_members_are_all_served_only_tells_of_success(name: str, notify: Any) -> None:
+    async def main() -> None:
+        post = Post(NET, BOOK)
+        async with post.running():
+            await post.send(Recipient(Path(name, "example.org"), notify, served=EVERYBODY))
+            await post.passes(1)
+        assert post.world.jobs == []
+        assert [each for each in post.maildrops.kept if each != "bob@example.org"] == []
+        assert all(b"Action: failed" not in notice for _, notice in post.notices())
+        if name in ("all", "club"):
+            assert len(post.notices()) == len(notify)
 
     run(main())

@@ -23,6 +23,7 @@ T = TypeVar("T")
 # A question is worked out in steps: it yields each key that it needs looked up, and is sent what was found.
 Steps = Generator[str, "Found | None", T]
 FOUND: Final = (Account, Alias, MailingList)
+Readers = tuple[list[Target], list[tuple[Target, Account]]]
 
 
 class Directory:
@@ -97,6 +98,10 @@ class Directory:
         """The one account that all mail for `path` ends with: its own, or the only one behind an alias, a catch-all or
         a role. None where that is several, a list, another host or nobody."""
         return self._answer(self._sole_reader(path))
+
+    def readers(self, path: Path, *, is_notice: bool = False) -> Readers | Awaitable[Readers]:
+        """As `expand`, and of its targets those in maildrops of ours once more, each with its account."""
+        return self._answer(self._readers(path, is_notice))
 
     def is_member(self, mailing_list: MailingList, names: Collection[str]) -> bool | Awaitable[bool]:
         """Whether one of `names` (keys) is a member, by itself or of a list or alias that is one, however deep.
@@ -255,6 +260,16 @@ class Directory:
                 target = self._target(at, resolution, reverse_path, via)
                 targets.setdefault((target.kind, str(target.path)), target)
         return list(targets.values())
+
+    def _readers(self, path: Path, is_notice: bool) -> Steps[Readers]:
+        targets = yield from self._expansion(path, is_notice)
+        accounts = []
+        for target in targets:
+            if target.kind == "maildrop":
+                found = yield key_of(target.path)
+                if isinstance(found, Account):
+                    accounts.append((target, found))
+        return targets, accounts
 
     def _sole_reader(self, path: Path) -> Steps[Account | None]:
         seen: set[str] = set()

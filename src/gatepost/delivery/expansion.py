@@ -11,8 +11,8 @@ from typing import Final
 
 from gatepost.accounts.model import Target
 from gatepost.delivery.outcome import Success
-from gatepost.mail.address import NULL_PATH, Path
-from gatepost.mail.envelope import Envelope, Notify, Recipient
+from gatepost.gate.expanding import MAX_RECIPIENTS, by_reverse_path, carried_on, delivered_to, is_list
+from gatepost.mail.envelope import Envelope
 from gatepost.mail.header import section_end, walk
 from gatepost.mail.text import printable
 from gatepost.ports.clock import Clock, Ids
@@ -20,7 +20,6 @@ from gatepost.spool.destination import destination
 from gatepost.spool.model import Entry, EntryRecipient, NewEntry
 from gatepost.spool.port import Content, ContentStore, SpoolStore
 
-MAX_RECIPIENTS: Final = 1000  # of one new entry: a list of 100,000 is many entries, each small enough to hold
 MAX_HEADER_OCTETS: Final = 512 * 1024  # that are searched for Delivered-To
 
 
@@ -38,9 +37,10 @@ class Expansion:
         self._clock = clock
 
     async def entries(
-        self, entry: Entry, recipient: EntryRecipient, targets: Sequence[Target]
+        self, entry: Entry, recipient: EntryRecipient, targets: Sequence[Target], all_targets: int
     ) -> tuple[list[tuple[NewEntry, Content]], Success]:
         """The entries that carry the message on to `targets`, and the success notice that is due to the sender.
+        all_targets: how many there are, together with those who are served already.
 
         Each is marked with a Delivered-To field of the expanded address, which is how a ring is noticed when it comes
         back. Raises LoopError when it did, SpoolError when the message cannot be read or copied.
@@ -48,22 +48,19 @@ class Expansion:
         address = delivered_to(recipient.recipient.path, self._hostname)
         await self._check_ring(entry, address)
         prefix = f"Delivered-To: {address}\r\n".encode()
-        is_list = any(target.reverse_path is not None for target in targets)
         made: list[tuple[NewEntry, Content]] = []
         try:
-            for reverse_path, group in _by_reverse_path(entry.envelope.reverse_path, targets).items():
+            for reverse_path, group in by_reverse_path(entry.envelope.reverse_path, targets).items():
                 for at in range(0, len(group), MAX_RECIPIENTS):
                     some = group[at : at + MAX_RECIPIENTS]
-                    envelope = _envelope(entry.envelope, recipient.recipient, reverse_path, some, len(targets))
+                    envelope = carried_on(entry.envelope, recipient.recipient, reverse_path, some, all_targets)
                     content = await self._copy(entry.id)
                     made.append((self._entry(entry, envelope, some, prefix, content), content))
         except BaseException:
             for _, content in made:
                 content.discard()
             raise
-        if is_list:
-            return made, "delivered"  # RFC 3461 §5.2.7.1: to the list; what becomes of members is the owner's affair
-        return made, "expanded" if len(targets) > 1 else ""
+        return made, success_of(targets, all_targets)
 
     def _entry(
         self, entry: Entry, envelope: Envelope, targets: Sequence[Target], prefix: bytes, content: Content
@@ -99,6 +96,13 @@ class Expansion:
             raise LoopError(f"mail for {printable(address)} comes back to it: a loop of aliases or forwards")
 
 
+def success_of(targets: Sequence[Target], all_targets: int) -> Success:
+    """The notice that is due when an address was expanded."""
+    if is_list(targets):
+        return "delivered"  # RFC 3461 §5.2.7.1: to the list; what becomes of members is the owner's affair
+    return "expanded" if all_targets > 1 else ""
+
+
 async def read_header(spool: ContentStore, entry_id: str, limit: int) -> bytes:
     """The header section of an entry, blank line included; cut at the end of a line when it is over `limit` octets."""
     header = bytearray()
@@ -111,43 +115,3 @@ async def read_header(spool: ContentStore, entry_id: str, limit: int) -> bytes:
         if len(header) > limit:
             return bytes(header[: header.rfind(b"\r\n", 0, limit) + 2])
     return bytes(header)
-
-
-def delivered_to(forward_path: Path, hostname: str) -> str:
-    """The address of a Delivered-To field; `<postmaster>` without a domain is that of this host."""
-    return str(forward_path if forward_path.domain else Path(forward_path.local_part, hostname))
-
-
-def _by_reverse_path(reverse_path: Path, targets: Sequence[Target]) -> dict[Path, list[Target]]:
-    """The targets by the reverse-path that they get: a list's owner instead of the sender, but null stays null."""
-    groups: dict[Path, list[Target]] = {}
-    for target in targets:
-        replaced = target.reverse_path is not None and not reverse_path.is_null
-        groups.setdefault(target.reverse_path or NULL_PATH if replaced else reverse_path, []).append(target)
-    return groups
-
-
-def _envelope(
-    original: Envelope, recipient: Recipient, reverse_path: Path, targets: Sequence[Target], all_targets: int
-) -> Envelope:
-    """The envelope of a new entry (RFC 3461 §5.2.7).
-
-    A forward (one target) carries every notice request on. Behind an alias of several the sender has had "expanded",
-    so success is not told again. A list is a new transaction of its owner: nothing of the sender's requests goes on.
-    """
-    is_list = any(target.reverse_path is not None for target in targets)
-    notify: tuple[Notify, ...] = recipient.notify
-    if is_list:
-        notify = ()
-    elif all_targets > 1 and "SUCCESS" in notify:
-        notify = tuple(event for event in notify if event != "SUCCESS") or ("NEVER",)
-    kind = "rfc822" if recipient.path.is_ascii else "utf-8"
-    orcpt = "" if is_list else recipient.orcpt or f"{kind};{recipient.path}"
-    return Envelope(
-        reverse_path=reverse_path,
-        recipients=tuple(Recipient(target.path, notify, orcpt) for target in targets),
-        body=original.body,
-        smtputf8=original.smtputf8 or any(not target.path.is_ascii for target in targets),
-        ret="" if is_list else original.ret,
-        envid="" if is_list else original.envid,
-    )

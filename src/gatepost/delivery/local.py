@@ -12,9 +12,11 @@ from typing import Any, Final, Protocol
 from gatepost.accounts.model import Resolution, Target
 from gatepost.accounts.port import AccountsError
 from gatepost.delivery.course import Course, Reach
-from gatepost.delivery.expansion import Expansion, LoopError, delivered_to
+from gatepost.delivery.expansion import Expansion, LoopError, success_of
 from gatepost.delivery.outcome import Attempt, Ended, Outcome, broken_inside
+from gatepost.gate.expanding import delivered_to
 from gatepost.mail.address import Path
+from gatepost.mail.envelope import EVERYBODY
 from gatepost.mail.reply import Reply
 from gatepost.maildrop.port import Arrival, MaildropError, MaildropFullError, MaildropStore
 from gatepost.ports.clock import Clock
@@ -91,24 +93,35 @@ class LocalDelivery:
             reply = Reply(451, "4.3.0", f"the accounts cannot be read: {error}")
             run.outcomes.append(Outcome(recipient, "deferred", reply))
             return None
+        served = recipient.recipient.served
+        if served == EVERYBODY:
+            run.outcomes.append(_served_before(recipient, targets))
+            return None
         if not targets or [target.kind for target in targets] == ["unknown"]:
             reply = Reply(550, "5.1.1", "there is no such mailbox here")
             run.outcomes.append(Outcome(recipient, "failed", reply))
             return None
         only = targets[0]
+        if served:
+            others = [target for target in targets if str(target.path) not in served]
+            outcome = await self._pass_on(run, recipient, others, len(targets)) if others else None
+            run.outcomes.append(outcome or _served_before(recipient, targets))
+            return None
         if len(targets) == 1 and only.kind in ("maildrop", "aside") and only.reverse_path is None:
             kept = _Kept(run, recipient, only)
             if run.entry.octets <= WHOLE_OCTETS:
                 return kept
             await self._keep_large(kept, course)
         else:
-            run.outcomes.append(await self._pass_on(run, recipient, targets))
+            run.outcomes.append(await self._pass_on(run, recipient, targets, len(targets)))
         return None
 
-    async def _pass_on(self, run: _Run, recipient: EntryRecipient, targets: list[Target]) -> Outcome:
+    async def _pass_on(
+        self, run: _Run, recipient: EntryRecipient, targets: list[Target], all_targets: int
+    ) -> Outcome:  # fmt: skip
         """To several, or to others: by new entries."""
         try:
-            made, success = await self._expansion.entries(run.entry, recipient, targets)
+            made, success = await self._expansion.entries(run.entry, recipient, targets, all_targets)
         except LoopError as error:
             return Outcome(recipient, "failed", Reply(554, "5.4.6", str(error)))
         except SpoolError as error:
@@ -210,6 +223,12 @@ class _Kept:
         if isinstance(place, SpoolError):
             return Outcome(recipient, "held", Reply(451, "4.3.0", "the message cannot be read"), at=str(place))
         return broken_inside(self.run.entry, recipient, place)
+
+
+def _served_before(recipient: EntryRecipient, targets: Sequence[Target]) -> Outcome:
+    """Of an alias or a list whose members all have messages of their own."""
+    reply = Reply(250, "2.1.5", "passed on when it was accepted")
+    return Outcome(recipient, "delivered", reply, success=success_of(targets, len(targets)))
 
 
 def trace_prefix(reverse_path: Path, forward_path: Path, hostname: str) -> bytes:

@@ -23,6 +23,7 @@ from gatepost.gate import (
     gather_sealed,
     gather_sealing,
     gather_spf,
+    shared,
 )
 from gatepost.gate.callouts import callout
 from gatepost.gate.holds import account_hold
@@ -67,6 +68,8 @@ def _kind(session: GateSession, facts: RcptFacts, found: Resolution) -> Gathered
     session.resolved = facts.forward_path, found
     if found.account is not None:
         return _to_own_key(session, facts, found.kind, found.account)
+    if found.kind == "list":
+        shared.note(session, facts.forward_path)
     if found.kind not in _NAMES:
         return found.kind
     reader = session.parts.directory.sole_reader(facts.forward_path)
@@ -75,7 +78,10 @@ def _kind(session: GateSession, facts: RcptFacts, found: Resolution) -> Gathered
 
 def _to_own_key(session: GateSession, facts: RcptFacts, kind: str, account: Account | None) -> str | Unavailable:
     """`kind`; where all mail for this recipient is of one account that wants it encrypted, that is noted."""
-    if account is None or account.seal is None:
+    if account is None:
+        shared.note(session, facts.forward_path)
+        return kind
+    if account.seal is None:
         return kind
     # It must not lie here in clear, and a peer that waits gives its owner time.
     if account.seal.until is not None and account.seal.until <= session.parts.clock.unix():

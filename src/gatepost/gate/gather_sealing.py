@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatepost.gate.sealing import FOR_STORAGE, Choice, Sealer
+import msgspec
+
+from gatepost.accounts.port import AccountsError
+from gatepost.gate import shared
+from gatepost.gate.sealing import FOR_STORAGE, FOR_STORAGE_SIGNED, Choice, Sealer
 from gatepost.mail.address import Path
 from gatepost.mail.header import HeaderSection, section_end, walk
 from gatepost.policy.facts import MessageFacts, RcptFacts
 from gatepost.policy.findings import SealNeed, SealPlan, Unavailable
 from gatepost.seal.process import SealProcessError
+from gatepost.seal.rules import SealRule
 from gatepost.spool.port import Content, SpoolError
 
 if TYPE_CHECKING:
@@ -51,7 +56,9 @@ async def _plan(session: GateSession, facts: MessageFacts) -> SealPlan | Unavail
     try:
         header = await _header(content) if any(rule.header for rule in sealer.rules) else None
         needs = []
+        has_members = False
         for path in dict.fromkeys(facts.recipients):
+            has_members = await _has_members(session, facts, path) or has_members
             found = await _wanted(session, sealer, facts, path, header)
             if found is None:
                 continue
@@ -59,10 +66,10 @@ async def _plan(session: GateSession, facts: MessageFacts) -> SealPlan | Unavail
             needs.append(need)
             if choice is not None:
                 choices[str(path)] = choice
-        if not needs:
+        if not needs and not has_members:
             return SealPlan()
         kind = await sealer.work.kind_of(content.chunks(), content.octets)
-    except (SpoolError, SealProcessError) as error:
+    except (AccountsError, SpoolError, SealProcessError) as error:
         return Unavailable(str(error))
     return SealPlan(tuple(needs), kind or "")
 
@@ -71,17 +78,39 @@ async def _wanted(
     session: GateSession, sealer: Sealer, facts: MessageFacts, path: Path, header: HeaderSection | None
 ) -> tuple[SealNeed, Choice | None] | None:
     """What a rule wants for `path`, or else its account; None for what stays as it came."""
-    if is_sealed_here(session):
-        rule = sealer.rule(facts.reverse_path, path, header or _NO_HEADER)
-        if rule is not None and rule.mode != "off":
-            need, key = await sealer.find(path, rule)
-            if key is not None or str(path) not in session.own_keys:
-                return need, Choice(key, rule) if key else None
+    rule = sealer.rule(facts.reverse_path, path, header or _NO_HEADER) if is_sealed_here(session) else None
     own = session.own_keys.get(str(path))
-    if own is None:
-        return None
-    need, key = sealer.own(path, *own)
-    return need, Choice(key, FOR_STORAGE) if key else None
+    need = None
+    if rule is not None and rule.mode != "off":
+        need, key = await sealer.find(path, rule)
+        if key is not None:
+            return need, Choice(key, rule)
+    if own is not None:
+        need, key = sealer.own(path, *own)
+        for_storage = FOR_STORAGE_SIGNED if rule is not None and rule.sign else FOR_STORAGE
+        return need, Choice(key, for_storage) if key else None
+    if rule is None or not rule.sign or rule.mode == "required":
+        return (need, None) if need is not None else None
+    return _signed_only(sealer, facts, path, rule, need)
+
+
+def _signed_only(
+    sealer: Sealer, facts: MessageFacts, path: Path, rule: SealRule, need: SealNeed | None
+) -> tuple[SealNeed, Choice | None]:
+    """What is left where there is no key. need: why there is none; None for a rule that asks for none."""
+    need = need or SealNeed(recipient=str(path), rule=rule.name, mode="off")
+    if sealer.only_signer(facts.reverse_path, rule) is not None:
+        return need, Choice(None, rule)
+    why = "nothing signs for the sender's domain" if facts.reverse_path.domain else "the null sender has no domain"
+    return msgspec.structs.replace(need, why=(*need.why, f"not signed: {why}")), None
+
+
+async def _has_members(session: GateSession, facts: MessageFacts, path: Path) -> bool:
+    """Whether some of those whom `path` stands for want their mail encrypted. Raises AccountsError."""
+    if str(path) not in session.shared:
+        return False
+    found = await shared.find(session, path, is_notice=facts.reverse_path.is_null)
+    return bool(found.members)
 
 
 _NO_HEADER = walk(b"\r\n")

@@ -21,6 +21,7 @@ from gatepost.seal.keys import check_key
 from gatepost.seal.model import Kind, RecipientKey, Refused, SigningKey
 from gatepost.seal.port import KeyStoreError
 from gatepost.seal.rules import KINDS, SealRule, SealSettings, rule_for
+from gatepost.seal.signing import chosen_signer
 from gatepost.seal.work import SealWork
 
 OWN: Final = "account"
@@ -34,13 +35,15 @@ class KeyFinder(Protocol):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """How one recipient's copy is to be sealed. key: of the recipient, or of the account that it stands for."""
+    """How one recipient's copy is to be sealed. key: of the recipient, or of the account that it stands for; None to
+    sign it and leave it readable."""
 
-    key: RecipientKey
+    key: RecipientKey | None
     rule: SealRule
 
 
 FOR_STORAGE: Final = SealRule(name=OWN, mode="required", hide_subject=False)  # its owner searches for it
+FOR_STORAGE_SIGNED: Final = msgspec.structs.replace(FOR_STORAGE, sign=True)
 
 
 class Sealer:
@@ -113,3 +116,8 @@ class Sealer:
             return self._signers.get(reverse_path.ascii_domain, ())
         except AddressError:
             return ()
+
+    def only_signer(self, reverse_path: Path, rule: SealRule) -> SigningKey | None:
+        """The key that signs what `rule` leaves readable; None where the sender's domain has none of its kind. The null
+        reverse-path, of notices, has no domain."""
+        return chosen_signer(self.signers(reverse_path), KINDS[rule.kind]) if rule.sign else None

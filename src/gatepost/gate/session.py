@@ -24,6 +24,7 @@ from gatepost.gate.granted import Granted, look
 from gatepost.gate.later import had, then
 from gatepost.gate.parts import BanLayer, GateParts
 from gatepost.gate.sealing import Choice
+from gatepost.gate.shared import Shared
 from gatepost.gate.shedding import CONNECTIONS
 from gatepost.mail.address import Path
 from gatepost.mail.header import HeaderSection
@@ -55,7 +56,8 @@ class GateSession:
     can be none. resolved: the forward-path that was looked up last, and what it is here.
     content: of the message that is being decided, None before all of it has come. header: its header section, as it was
     received; body_at: where its body begins in `content`.
-    own_keys: by recipient of this transaction, the account and its key where that wants its mail encrypted.
+    own_keys: by recipient of this transaction, the account and its key where that wants its mail encrypted. shared: by
+    recipient that stands for several, who they are; None before that was looked up.
     seal_choices: by recipient, the keys that the message is to be encrypted to.
     spf: the last result, and what it is about.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
@@ -85,6 +87,7 @@ class GateSession:
         "peer",
         "resolved",
         "seal_choices",
+        "shared",
         "spf",
         "tls",
     )
@@ -107,6 +110,7 @@ class GateSession:
         self.expel: Callable[[Reply], None] | None = None
         self.own_keys: dict[str, tuple[str, bytes]] = {}
         self.seal_choices: dict[str, Choice] = {}
+        self.shared: dict[str, Shared | None] = {}
         self.resolved: tuple[Path, Resolution] | None = None
         self.spf: Kept | None = None
         self._counted: tuple[str, ...] = ()

@@ -54,6 +54,7 @@ class Mailing:
         if self._gate.facts.may_relay_by is not None:
             waiting = ()  # a login in between counts
         self._gate.own_keys.clear()
+        self._gate.shared.clear()
         transaction = Transaction(self._gate, command.reverse_path, waiting, self._session.parts.passage)
         facts = MailFacts(
             session=self._gate.facts,

@@ -144,9 +144,13 @@ class Transaction:
             spf=self.spf,
             spf_excuse=UNSET if self.spf is not None and self.spf.has_dmarc else "",
             dkim=UNSET if header.is_signed else (),
-            seal=UNSET if self._session.own_keys or is_sealed_here(self._session) else None,
+            seal=UNSET if self._may_be_sealed() else None,
         )
         return content, facts
+
+    def _may_be_sealed(self) -> bool:
+        session = self._session
+        return bool(session.own_keys or session.shared) or is_sealed_here(session)
 
     def entry(
         self, envelope: Envelope, facts: MessageFacts, content: Content, *, name_address: bool, hold: Verdict | None

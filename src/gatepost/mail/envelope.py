@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from gatepost.mail.address import NULL_PATH, Path
 
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
+EVERYBODY: Final = ("*",)
 
 
 class Recipient(msgspec.Struct, frozen=True):
     """One forward-path and its delivery status parameters.
 
     notify: the values of NOTIFY (RFC 3461 §4.1), empty when the parameter was absent. orcpt: the value of ORCPT
-    ("rfc822;ada@example.org", xtext decoded), "" when absent.
+    ("rfc822;ada@example.org", xtext decoded), "" when absent. served: of an alias or a list, the members who have a
+    message of their own already, or EVERYBODY; never on the wire.
     """
 
     path: Path
     notify: tuple[Notify, ...] = ()
     orcpt: str = ""
+    served: tuple[str, ...] = ()
 
     def wants(self, event: Literal["SUCCESS", "FAILURE", "DELAY"]) -> bool:
         """Whether a DSN about `event` is wanted; without NOTIFY failures and delays are (RFC 3461 §4.1)."""

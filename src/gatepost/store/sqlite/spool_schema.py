@@ -135,6 +135,7 @@ class RecipientHead(msgspec.Struct, frozen=True, array_like=True):
     domain: str
     notify: tuple[Notify, ...] = ()
     orcpt: str = ""
+    served: tuple[str, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -186,7 +187,7 @@ def _blobs(entry: NewEntry) -> tuple[bytes, tuple[RecipientRow, ...]]:
     recipients = []
     for number, (recipient, destination) in enumerate(zip(envelope.recipients, entry.destinations, strict=True)):
         path = recipient.path
-        fixed = _encode(RecipientHead(path.local_part, path.domain, recipient.notify, recipient.orcpt))
+        fixed = _encode(RecipientHead(path.local_part, path.domain, recipient.notify, recipient.orcpt, recipient.served))
         recipients.append((number, state, destination, due, 0, 0, "", "", "", fixed, str(held_by), reason))
     return _encode(head), tuple(recipients)
 
@@ -205,7 +206,7 @@ def decode_recipient(row: RecipientRow) -> EntryRecipient:
     number, state, destination, due, attempts, delay_told, _, reply, remote, head, held_by, reason = row
     try:
         fixed = _decode_recipient(head)
-        recipient = Recipient(Path(fixed.local_part, fixed.domain), fixed.notify, fixed.orcpt)
+        recipient = Recipient(Path(fixed.local_part, fixed.domain), fixed.notify, fixed.orcpt, fixed.served)
         return EntryRecipient(
             number, recipient, destination, STATES[state], attempts, due, reply, remote, bool(delay_told),
             Hold(held_by) if held_by else None, reason,
