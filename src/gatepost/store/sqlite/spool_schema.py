@@ -187,7 +187,9 @@ def _blobs(entry: NewEntry) -> tuple[bytes, tuple[RecipientRow, ...]]:
     recipients = []
     for number, (recipient, destination) in enumerate(zip(envelope.recipients, entry.destinations, strict=True)):
         path = recipient.path
-        fixed = _encode(RecipientHead(path.local_part, path.domain, recipient.notify, recipient.orcpt, recipient.served))
+        fixed = _encode(
+            RecipientHead(path.local_part, path.domain, recipient.notify, recipient.orcpt, recipient.served)
+        )
         recipients.append((number, state, destination, due, 0, 0, "", "", "", fixed, str(held_by), reason))
     return _encode(head), tuple(recipients)
 
