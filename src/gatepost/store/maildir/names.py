@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final, Literal
 
 from gatepost.mail.ids import id_unix_ms, is_id
@@ -21,6 +22,7 @@ _AGE: Final = re.compile(r"([0-9]{1,18})\.(?:M([0-9]{1,18})(?:P[0-9]+(?:Q([0-9]{
 _UID = re.compile(r"[\x21-\x7e]{1,70}")
 
 
+@lru_cache(maxsize=4096)  # asked for each message; few accounts have most of them
 def account_folder(account: str) -> tuple[str, str]:
     """The folder names (domain, local part) of `account`, an address; equal for every letter case of it.
 
