@@ -84,7 +84,7 @@ class SpoolConformance:
             reverse_path=Path("bücher", "xn--bcher-kva.example"),
             recipients=(
                 Recipient(Path("ada", "example.org"), ("SUCCESS", "DELAY"), "rfc822;Ada+x@example.org"),
-                Recipient(Path("two words", "[192.0.2.1]"), ("NEVER",)),
+                Recipient(Path("two words", "[192.0.2.1]"), ("NEVER",), served=("eve@example.org", "*")),
             ),
             body="8BITMIME",
             smtputf8=True,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
 from tests.dialogues.test_limits import logged_in
+from tests.dialogues.test_seal_members import accounts
 from tests.dialogues.test_seal_rules import BOB, DAN, EVE, SECRET, Gate
 from tests.dialogues.test_sealing import sealed_to, submit
 from tests.seal.scene import MESSAGE, NOW, Person, anchor, pgp, smime
@@ -130,3 +132,14 @@ async def test_utf8_in_the_header_is_signed_as_it_stands() -> None:
     assert opened.text is not None
     assert "Subject: Grüße\r\n".encode() in opened.text
     assert b"Sch=C3=B6ne" in opened.text
+
+
+@pytest.mark.parametrize("mode", ["off", "opportunistic"])
+async def test_who_wants_mail_encrypted_gets_it_encrypted_and_signed(mode: Any) -> None:
+    store = accounts(pgp("bob@example.org"))
+    gate = Gate(msgspec.structs.replace(SIGN, mode=mode), accounts=store, signers=signs(pgp(ADA)))
+    assert (await submit(await logged_in(gate.desk), MESSAGE, "bob@example.org")).startswith("250")
+    ((_, octets),) = gate.entries
+    verdict = open_(octets, [pgp("bob@example.org").secret], [pgp(ADA).known()], NOW).verdict
+    assert (verdict.is_encrypted, verdict.signature) == (True, "good")
+    assert (gate.told[0]["rule"], gate.told[0]["signer"]) == ("account", pgp(ADA).signing.fingerprint)
