@@ -22,6 +22,8 @@ from gatepost.seal.openpgp_library import library
 CORPUS = Path(__file__).parents[1] / "corpus" / "sealed"
 TEXT, LONG = ((CORPUS / name).read_bytes() for name in ("text.eml", "long.eml"))
 PGP_KEYS = ("rsa3072", "cv25519", "nistp256", "nistp384", "nistp521")
+PGPJS_KEYS = ("pgpjs4", "pgpjs4x", "pgpjs4rsa", "pgpjs6")
+OWNERS = (*PGP_KEYS, *PGPJS_KEYS)
 PGP = sorted(path.stem for path in CORPUS.glob("*.asc") if not path.name.endswith((".key.asc", ".sig.asc")))
 CMS = sorted(path.stem for path in CORPUS.glob("*.eml") if path.name.startswith(("cms-", "sig-")))
 REFUSED = {
@@ -45,7 +47,7 @@ def secrets(name: str = "") -> tuple[Secret, ...]:
             for key in ("rsa2048", "p256", "p384", "p521")
             if name == "cms-" or key == next((each for each in ("p256", "p384", "p521") if each in name), "rsa2048")
         )
-    fitting = [key for key in (*PGP_KEYS, "rfc9580-a4") if not name or key.partition("-")[0] in name] or ["cv25519"]
+    fitting = [key for key in (*OWNERS, "rfc9580-a4") if not name or key.partition("-")[0] in name] or ["cv25519"]
     keys = [*fitting, "rsa3072"] if name in ("gpg-refused-sha1", "gpg-refused-no-mdc") else fitting
     pgp = [Secret(kind="openpgp", material=(CORPUS / f"{key}.key.asc").read_bytes()) for key in keys]
     return (*pgp, *(() if name else secrets("cms-")))
@@ -62,7 +64,7 @@ def public(name: str) -> bytes:
 @cache
 def known(name: str = "") -> tuple[KnownKey, ...]:
     """The public keys; those for the message of this name."""
-    keys = [key for key in PGP_KEYS if not name or key in name or name == "gpg-refused-sha1"]
+    keys = [key for key in OWNERS if not name or key in name or name == "gpg-refused-sha1"]
     pgp = [KnownKey(kind="openpgp", material=public(key), trusted_because="you compared it") for key in keys]
     anchor = KnownKey(kind="smime", material=certificate("ca"), is_anchor=True, trusted_because="its authority says so")
     return (*pgp, anchor)
@@ -75,7 +77,7 @@ def opened(message: bytes, name: str = "") -> Opened:
 def pgp_mime(name: str, packets: bytes) -> bytes:
     """PGP/MIME by whoever's key is in the name. Armour without its checksum, which protects nothing."""
     part = "--b\r\nContent-Type: application/"
-    owner = next((key for key in PGP_KEYS if f"{key}-signed" in name), "somebody")
+    owner = next((key for key in OWNERS if f"{key}-signed" in name), "somebody")
     armour = b"-----BEGIN PGP MESSAGE-----\r\n\r\n" + base64.encodebytes(packets).replace(b"\n", b"\r\n")
     return (
         f"From: {owner}@example.net\r\nSubject: Outside\r\nMIME-Version: 1.0\r\nContent-Type: multipart/encrypted;\r\n"
@@ -146,6 +148,35 @@ def test_openpgp_of_others_opens_to_its_text_and_changed_to_no_other(name: str) 
     assert all(is_nothing_else(name, text, pgp_mime(name, changed)) for changed in mutated(packets))
 
 
+def test_aead_is_there_with_each_mode_and_size_for_keys_of_both_versions() -> None:
+    """RFC 9580 §5.13.2: version 2, then cipher and mode, so that the names say what is in the files."""
+    ciphers, modes = {"aes128": 7, "aes192": 8, "aes256": 9}, {"eax": 1, "ocb": 2, "gcm": 3}
+    for owner in ("pgpjs4", "pgpjs6"):
+        for cipher, cipher_id in ciphers.items():
+            for mode, mode_id in modes.items():
+                assert aead_head(armoured(f"{owner}-{mode}-{cipher}")) == (2, cipher_id, mode_id)
+
+
+def aead_head(packets: bytes) -> tuple[int, ...]:
+    """Version, cipher and mode of the packet that holds the ciphertext."""
+    return tuple(ciphertext_of(packets)[:3])
+
+
+def ciphertext_of(packets: bytes) -> bytes:
+    """The body of the last packet."""
+    *_, packet = library().packet.PacketPile.from_bytes(packets)
+    return bytes(packet.body)
+
+
+@pytest.mark.parametrize("name", [name for name in PGP if name.startswith("pgpjs")])
+def test_ciphertext_of_aead_that_was_changed_anywhere_yields_no_text_at_all(name: str) -> None:
+    """The rest is who it is for, which nothing protects: a change there may go unnoticed, and changes no text."""
+    packets = armoured(name)
+    at = packets.index(ciphertext_of(packets)[:16])  # not all of it in one piece, where its length was not known
+    changed = [opened(pgp_mime(name, packets[:at] + other), name).text for other in mutated(packets[at:])]
+    assert changed == [None] * len(changed) != []
+
+
 @pytest.mark.parametrize("name", [name for name in CMS if name not in REFUSED])
 def test_smime_of_others_opens_to_its_text_and_changed_to_no_other(name: str) -> None:
     octets, message = cms(name)
@@ -181,7 +212,7 @@ def test_detached_signatures_of_gpg_hold_and_not_over_another_text(name: str) ->
         assert other.text is None or other.text == found.text
 
 
-@pytest.mark.parametrize("name", PGP_KEYS)
+@pytest.mark.parametrize("name", OWNERS)
 def test_the_keys_may_be_encrypted_to(name: str) -> None:
     found = check_key(public(name), f"{name}@example.net", NOW)
     assert isinstance(found, RecipientKey), found
