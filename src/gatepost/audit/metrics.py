@@ -12,10 +12,10 @@ from __future__ import annotations
 import fcntl
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -112,8 +112,9 @@ class RecordingMetrics:
         counter = _COUNTERS.get(event.kind)
         if counter is not None:
             counter(self, event)
-        if event.verdicts:
-            self._verdicts(event.verdicts)
+        for each in event.verdicts:
+            if each.verdict != "pass":
+                self._add(("gatepost_verdicts_total", each.check, each.mode, each.verdict))
 
     def flush(self) -> None:
         """The counts are where a scrape finds them. Raises OSError; nothing is lost then but time."""
@@ -150,11 +151,6 @@ class RecordingMetrics:
         counts = self.counts
         counts[keys[bisect_left(FAMILIES[name].buckets, value) + 1]] += 1.0
         counts[keys[0]] += value
-
-    def _verdicts(self, verdicts: Iterable[Any]) -> None:
-        for each in verdicts:
-            if each.verdict != "pass":
-                self._add(("gatepost_verdicts_total", each.check, each.mode, each.verdict))
 
     def _session(self, event: Event) -> None:
         self._add(("gatepost_sessions_total", event.service))

@@ -25,6 +25,9 @@ def rooms(session: GateSession, facts: RcptFacts) -> Any:
     room, path = session.parts.room, facts.forward_path
     if room is None or facts.resolution not in ("account", "alias", "catch-all", "role"):
         return ()
+    known = session.resolved
+    if known is not None and known[0] is path and (account := known[1].account) is not None:
+        return _rooms(session, [account]) if account.quota is not None else ()
 
     def resolved(found: Resolution) -> Any:
         if found.kind == "account" and found.account is not None:

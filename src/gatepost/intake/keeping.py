@@ -57,7 +57,7 @@ class Keeper:
             elif transaction.through.domain and hold is None:
                 reply = await self._passed_on(transaction, entry, content)
             else:
-                reply = await self._kept(transaction, entry, content, accepted)
+                reply = await self._added(transaction, ((entry, content),), accepted)
         finally:
             self.is_keeping = False
         if not reply.is_positive:
@@ -108,7 +108,7 @@ class Keeper:
             content.discard()
             return UNRECORDED
         if handed.left is not None:
-            return await self._kept(transaction, handed.left, content, ACCEPTED)
+            return await self._added(transaction, ((handed.left, content),), ACCEPTED)
         content.discard()
         reply = self.recorded(transaction, (handed.reply or ACCEPTED).with_id(transaction.id), transaction.octets)
         if reply.is_positive:
@@ -138,9 +138,6 @@ class Keeper:
             return self.recorded(transaction, NOT_SEALED.with_id(transaction.id), octets=transaction.octets)
         transaction.sealed = parts.told
         return await self._added(transaction, parts.entries, kept)
-
-    async def _kept(self, transaction: Transaction, entry: NewEntry, content: Content, kept: Reply) -> Reply:
-        return await self._added(transaction, ((entry, content),), kept)
 
     async def _added(self, transaction: Transaction, new: Sequence[tuple[NewEntry, Content]], kept: Reply) -> Reply:
         """The entries that the message became, the first of which has its ID, are in the spool together."""

@@ -67,10 +67,10 @@ class Path(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """As it stands in the envelope, without angle brackets; quoted where the grammar needs it."""
-        local_part = self.local_part
-        if not _DOT_STRING.fullmatch(local_part) and not self.is_null:
+        local_part, domain = self.local_part, self.domain
+        if not _DOT_STRING.fullmatch(local_part) and (local_part or domain):  # both are empty: the null path
             local_part = '"' + local_part.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        return f"{local_part}@{self.domain}" if self.domain else local_part
+        return f"{local_part}@{domain}" if domain else local_part
 
 
 NULL_PATH: Final = Path("", "")

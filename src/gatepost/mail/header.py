@@ -5,6 +5,7 @@ Not here: what a header section must have (`policy.checks.content_headers`), nor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -17,7 +18,8 @@ SINGLETONS: Final = frozenset(
 
 MAX_FIELDS: Final = 10_000  # ours: far more than `content.headers` lets pass; whoever walks more holds others up
 _NAMELESS: Final = "a line without a field name"
-_NAME_OCTETS: Final = bytes(octet for octet in range(33, 127) if octet != ord(":"))
+# obs-optional (RFC 5322 §4.5): blanks before the colon, which all readers drop.
+_NAMED: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -47,6 +49,13 @@ class HeaderSection(msgspec.Struct, frozen=True):
     def values(self, name: bytes) -> list[bytes]:
         """The values of every field `name` (lower case), in order."""
         return [self.value(field) for field in self.named(name)]
+
+    def first(self, name: bytes) -> bytes | None:
+        """The value of the first field `name` (lower case), None where there is none."""
+        for field in self.fields:
+            if field.name == name:
+                return self.value(field)
+        return None
 
     def named(self, name: bytes) -> list[Field]:
         """Every field `name` (lower case), in order."""
@@ -97,8 +106,11 @@ def walk(section: bytes) -> HeaderSection:
             if len(fields) >= MAX_FIELDS:
                 defects.append(f"more than {MAX_FIELDS} fields")
                 break
-            name, name_at = _field_name(section, at, next_at), at
-            if not name and _NAMELESS not in defects:
+            named = _NAMED.match(section, at, next_at)
+            name_at = at
+            if named is not None:
+                name = named.group(1).lower()
+            elif _NAMELESS not in defects:
                 defects.append(_NAMELESS)
         elif not name and not defects:
             defects.append("it begins with a continuation line")
@@ -106,12 +118,3 @@ def walk(section: bytes) -> HeaderSection:
     if name:
         fields.append(Field(name, name_at, end))
     return HeaderSection(section, tuple(fields), tuple(defects))
-
-
-def _field_name(section: bytes, start: int, end: int) -> bytes:
-    """The lower-case name of the field whose first line is `section[start:end]`, b"" when it is none."""
-    colon = section.find(b":", start, end)
-    if colon < 0:
-        return b""
-    name = section[start:colon].rstrip(b" \t")  # obs-optional (§4.5): blanks before the colon, which all readers drop
-    return name.lower() if name and not name.translate(None, _NAME_OCTETS) else b""

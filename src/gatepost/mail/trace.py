@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
 from gatepost.mail.text import printable
+
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,255}")  # what nearly every peer calls itself
+_NO_WORD: Final = re.compile(r'[()<>;"\\ ]')
 
 
 class Hop(msgspec.Struct, frozen=True):
@@ -32,7 +37,8 @@ def received(hop: Hop, at: datetime) -> bytes:
     """The field, folded, with its CRLF. Nothing of what the peer said can end a line or a comment."""
     if hop.ip:
         literal = f"[IPv6:{hop.ip}]" if ":" in hop.ip else f"[{hop.ip}]"
-        origin = f"from {_word(hop.helo) or 'unknown'} ({hop.ptr + ' ' if hop.ptr else ''}{literal})"
+        helo = hop.helo if _PLAIN_WORD.fullmatch(hop.helo) else _word(hop.helo) or "unknown"
+        origin = f"from {helo} ({hop.ptr + ' ' if hop.ptr else ''}{literal})"
     else:
         origin = "from submitter.invalid (address withheld)"
     tls = f" ({hop.tls})" if hop.tls else ""
@@ -41,6 +47,7 @@ def received(hop: Hop, at: datetime) -> bytes:
     return text.encode("utf-8")
 
 
+@lru_cache(maxsize=32)  # as many as there are
 def protocol_keyword(*, extended: bool, tls: bool, login: bool, utf8: bool, lmtp: bool) -> str:
     """The "with" keyword: SMTP, ESMTP, ESMTPS, ESMTPSA, LMTP, UTF8SMTPS ... (RFC 3848, RFC 6531 §3.7.3)."""
     if not extended:
@@ -61,5 +68,4 @@ def _date(at: datetime) -> str:
 
 def _word(text: str) -> str:
     """`text` where RFC 5321 wants a domain: what could be read as anything else is escaped away."""
-    safe = printable(text, 255)
-    return "".join(character if character not in '()<>;"\\ ' else "?" for character in safe)
+    return _NO_WORD.sub("?", printable(text, 255))

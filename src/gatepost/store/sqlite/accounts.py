@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+import apsw
 import msgspec
 
 from gatepost.accounts.addresses import domain_of, parse_key
 from gatepost.accounts.model import Account, Alias, Found, MailingList
 from gatepost.accounts.port import AccountsError
 from gatepost.mail.address import AddressError
-from gatepost.store.sqlite.connection import connect, explained, migrate, transaction
+from gatepost.store.sqlite.connection import connect, explained, explanation, migrate, transaction
 
 FILE_NAME: Final = "accounts.db"
 MAX_REMEMBERED: Final = 20_000  # addresses; strangers try many that do not exist
@@ -74,7 +75,7 @@ class SqliteAccounts:
 
     def find(self, address: str) -> Found | None:
         """What has exactly this key."""
-        with self._explained("read"):
+        try:
             row = self._connection.execute("PRAGMA data_version").fetchone()
             assert row is not None
             if row[0] != self._version or len(self._remembered) >= MAX_REMEMBERED:
@@ -83,6 +84,8 @@ class SqliteAccounts:
             elif address in self._remembered:
                 return self._remembered[address]
             row = self._connection.execute("SELECT kind, body FROM entry WHERE address = ?", (address,)).fetchone()
+        except apsw.Error as error:
+            raise AccountsError(explanation(error, self._path, "accounts", "read")) from error
         found = self._decoded(address, *row) if row else None
         self._remembered[address] = found
         return found

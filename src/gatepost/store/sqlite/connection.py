@@ -100,12 +100,17 @@ def explained(path: Path, what: str, done: str, as_error: type[Exception]) -> It
     done: what was tried ("read")."""
     try:
         yield
-    except SchemaError as error:
-        raise as_error(str(error)) from error
-    except apsw.NotADBError as error:
-        raise as_error(f"{path} is no database of {what}; restore a backup of it") from error
-    except (apsw.Error, OSError) as error:
-        raise as_error(f"{path} cannot be {done}: {error}; see that the disk and its rights are fine") from error
+    except (SchemaError, apsw.Error, OSError) as error:
+        raise as_error(explanation(error, path, what, done)) from error
+
+
+def explanation(error: Exception, path: Path, what: str, done: str) -> str:
+    """What `explained` says of `error`; for whoever reads so often that a context manager is too dear."""
+    if isinstance(error, SchemaError):
+        return str(error)
+    if isinstance(error, apsw.NotADBError):
+        return f"{path} is no database of {what}; restore a backup of it"
+    return f"{path} cannot be {done}: {error}; see that the disk and its rights are fine"
 
 
 def migrate(connection: apsw.Connection, migrations: Sequence[Migration], path: Path) -> int:
