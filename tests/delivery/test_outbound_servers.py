@@ -122,6 +122,31 @@ def test_our_own_server_gets_what_was_sent_wherever_the_octets_were_cut(
     assert server.session.is_closed  # QUIT was understood, so nothing was out of step
 
 
+@given(lines=LINES, cut=st.integers(1, 50), refused=st.sampled_from([None, Mail, Data, EndOfData]))
+@settings(max_examples=50)
+def test_messages_that_overlap_reach_our_own_server_wherever_the_octets_were_cut(
+    lines: list[bytes], cut: int, refused: type[Any] | None
+) -> None:
+    content = b"".join(line + b"\r\n" for line in [*lines, b"y"])
+    server = Server(Offer("mx.example.net"), {refused: Reply(451, "4.3.0", "Later")} if refused else None)
+
+    async def main() -> list[str]:
+        hop = NextHop("127.0.0.1", "mx.example.net")
+        session = await OutboundSession.open(InMemory(server, cut), hop, "mx.example.org", LoopClock())
+        last = job(FULL, content)
+        overlapped = msgspec.structs.replace(job(FULL, content), following=lambda: last)
+        kinds: list[str] = []
+        for message in (job(FULL, content), overlapped, last):
+            kinds += [result.kind for result in await session.deliver(message)]
+        assert session.is_reusable
+        await session.quit()
+        return kinds
+
+    assert asyncio.run(main()) == ["deferred" if refused else "delivered"] * 6
+    assert [octets for _, octets, _ in server.messages] == [content] * (0 if refused else 3)
+    assert server.session.is_closed
+
+
 # --- aiosmtpd ---
 
 
