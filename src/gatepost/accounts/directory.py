@@ -77,7 +77,16 @@ class Directory:
         and for a domain with relay_to the next hop. In such a domain an account can only log in: its mail goes on.
         A role address of a domain with relay_to is ours only when `postmaster` is set.
         """
-        return self._answer(self._resolution(path))
+        domain = self._domains.get(path.domain)  # where it has U-labels it is found the longer way
+        if domain is None or domain.relay_to or not path.local_part:
+            return self._answer(self._resolution(path))
+        # What nearly every recipient is: an account by its own address.
+        found = self._store.find(f"{path.local_part.lower()}@{path.domain}")
+        if isinstance(found, Account):
+            return Resolution("account", found.address, found)
+        steps = self._resolution(path)
+        next(steps)  # it asks for that very key first
+        return self._go_on(steps, found)
 
     def expand(self, path: Path, *, is_notice: bool = False) -> list[Target] | Awaitable[list[Target]]:
         """Where mail for `path` goes in the end: aliases and lists are followed, each target comes once.
@@ -151,13 +160,18 @@ class Directory:
     def _answer(self, steps: Steps[T]) -> T | Awaitable[T]:
         try:
             key = next(steps)
-            while True:
-                found = self._store.find(key)
-                if found is not None and not isinstance(found, FOUND):
-                    return self._answer_later(steps, found)
-                key = steps.send(found)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+        return self._go_on(steps, self._store.find(key))
+
+    def _go_on(self, steps: Steps[T], found: Found | None | Awaitable[Found | None]) -> T | Awaitable[T]:
+        """found: under the key that `steps` asked for."""
+        try:
+            while found is None or isinstance(found, FOUND):
+                found = self._store.find(steps.send(found))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        return self._answer_later(steps, found)
 
     async def _answer_later(self, steps: Steps[T], waiting: Awaitable[Found | None]) -> T:
         found = await waiting

@@ -88,8 +88,9 @@ class Transaction:
 
     def note(self, decision: Decision) -> None:
         """Keep what was evaluated. Recipients that passed alike are recorded once: it is the same decision."""
-        if any(decision is passed for passed in self._passed):
-            return
+        for passed in self._passed:
+            if passed is decision:
+                return
         self.waiting.extend(decision.later)
         if len(self._evaluated) < MAX_RECORDED_VERDICTS:
             self._passed.append(decision)
@@ -232,8 +233,8 @@ class Transaction:
             details["claims_removed"] = self.content.claimed
         if self._frozen is not None:
             details["held"] = self._frozen.word
-        if self.section is not None and (ids := self.section.values(b"message-id")):
-            details["message_id"] = printable(ids[0])
+        if self.section is not None and (message_id := self.section.first(b"message-id")) is not None:
+            details["message_id"] = printable(message_id)
         clock = self._session.parts.clock
         return self._session.event(
             "smtp.message",
