@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.seal.scene import NOW
+from tests.seal.scene import NOW, der, pem_key
+from tests.seal.scene import certificate as new_certificate
 
+from gatepost.seal.cms import ber
+from gatepost.seal.cms import identifiers as ids
 from gatepost.seal.keys import check_key
 from gatepost.seal.model import KnownKey, Opened, RecipientKey, Refused, Secret
 from gatepost.seal.opening import open_
@@ -228,6 +232,32 @@ def test_a_certificate_of_a_version_that_never_was_ends_nothing() -> None:
         b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05"), "p256@example.net", NOW)  # fmt: skip
     assert isinstance(found, Refused)
     assert found.code == "malformed"
+
+
+@pytest.mark.parametrize(
+    "table", ["AES_GCM", "AES_CBC", "AES_WRAP", "DIGESTS", "OAEP_DIGESTS", "RSA_WITH", "ECDSA_WITH", "ECDH"]
+)
+def test_each_algorithm_of_smime_that_is_taken_is_in_something_that_others_made(table: str) -> None:
+    names = set(getattr(ids, table))
+    # OAEP leaves its default away, so that SHA-1 is named nowhere; its files are cms-rsa-oaep-sha1 and -mgf1-sha1.
+    missing = {name for name in names - {"1.3.14.3.2.26"} if ber.oid(name) not in smime_of_others()}
+    assert missing == set()
+
+
+@cache
+def smime_of_others() -> bytes:
+    """The octets of all messages of S/MIME that are opened, one behind the other."""
+    texts = [(CORPUS / f"{name}.eml").read_text() for name in CMS if name not in REFUSED]
+    blocks = [block for text in texts for block in re.findall(r"(?:^[A-Za-z0-9+/=]{1,76}\r?\n)+", text, re.MULTILINE)]
+    return b"".join(base64.b64decode(block) for block in blocks)
+
+
+def test_a_private_key_of_x25519_opens_nothing_of_smime_and_that_is_said() -> None:
+    key = x25519.X25519PrivateKey.generate()
+    secret = Secret(kind="smime", material=pem_key(key), certificates=(der(new_certificate("bob@example.net", key)),))
+    found = open_((CORPUS / "cms-ecdh-p256.eml").read_bytes(), (secret,), known(), NOW)
+    assert found.text is None
+    assert "of a kind that opens nothing here; RSA and P-256 to P-521 do" in found.verdict.words()
 
 
 def test_every_file_is_tried() -> None:

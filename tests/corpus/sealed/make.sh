@@ -80,6 +80,13 @@ s cms-rsa-pkcs1-gcm128 -aes-128-gcm -in text.eml rsa2048.pem
 s cms-rsa-pkcs1-gcm192 -aes-192-gcm -in text.eml rsa2048.pem
 s cms-rsa-oaep-sha1 -aes-256-gcm -in text.eml -recip rsa2048.pem -keyopt rsa_padding_mode:oaep
 s cms-rsa-oaep-sha256 -aes-256-gcm -in text.eml -recip rsa2048.pem -keyopt rsa_padding_mode:oaep -keyopt rsa_oaep_md:sha256
+for digest in sha384 sha512; do
+    s cms-rsa-oaep-$digest -aes-256-gcm -in text.eml -recip rsa2048.pem -keyopt rsa_padding_mode:oaep -keyopt rsa_oaep_md:$digest
+done
+s cms-rsa-oaep-mgf1-sha1 -aes-256-gcm -in text.eml -recip rsa2048.pem -keyopt rsa_padding_mode:oaep -keyopt rsa_oaep_md:sha256 -keyopt rsa_mgf1_md:sha1
+s cms-ecdh-p256-sha224 -aes-256-gcm -in text.eml -recip p256.pem -keyopt ecdh_kdf_md:sha224
+s cms-ecdh-p384-sha1 -aes-128-gcm -in text.eml p384.pem
+s cms-ecdh-p521-sha256 -aes-256-gcm -in text.eml -recip p521.pem -keyopt ecdh_kdf_md:sha256
 s cms-ecdh-p256 -aes-256-gcm -in text.eml p256.pem
 s cms-ecdh-p256-sha256 -aes-128-gcm -in text.eml -recip p256.pem -keyopt ecdh_kdf_md:sha256
 s cms-ecdh-p384 -aes-256-gcm -in text.eml -recip p384.pem -keyopt ecdh_kdf_md:sha384
@@ -93,6 +100,9 @@ done
 t() { out=$1; shift; openssl cms -sign -in text.eml -out "$out" -certfile ca.pem "$@"; }
 t signed -signer rsa2048.pem -inkey rsa2048.key
 for cipher in aes-128-cbc aes-192-cbc aes-256-cbc; do s cms-signed-$cipher -$cipher -in signed rsa2048.pem; done
+t signed -signer p384.pem -inkey p384.key -md sha384
+s cms-ecdh-p384-signed-aes-256-cbc -aes-256-cbc -in signed -recip p384.pem -keyopt ecdh_kdf_md:sha384
+t signed -signer rsa2048.pem -inkey rsa2048.key
 s cms-refused-signed-des-ede3-cbc -des-ede3-cbc -in signed rsa2048.pem
 sign() {  # FILE NAME OPTIONS: by the key of NAME, which is the author too
     out=$1 name=$2; shift 2
@@ -100,6 +110,8 @@ sign() {  # FILE NAME OPTIONS: by the key of NAME, which is the author too
 }
 sign sig-rsa rsa2048
 sign sig-rsa-sha512 rsa2048 -md sha512
+sign sig-rsa-sha384 rsa2048 -md sha384
+for digest in sha384 sha512; do sign sig-rsa-pss-$digest rsa2048 -md $digest -keyopt rsa_padding_mode:pss; done
 sign sig-rsa-pss rsa2048 -keyopt rsa_padding_mode:pss
 sign sig-rsa-no-attributes rsa2048 -noattr
 sign sig-rsa-opaque rsa2048 -nodetach
