@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
 ID_CHARACTERS: Final = 26
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U, so it can be read aloud
+_ID: Final = re.compile(f"[{_ALPHABET}]{{{ID_CHARACTERS}}}")
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 
 
@@ -19,7 +21,7 @@ def make_id(unix_ms: int, entropy: int) -> str:
 
 def is_id(text: str) -> bool:
     """Whether `text` has the shape of an ID; nothing else may become part of a file name."""
-    return len(text) == ID_CHARACTERS and all(character in _ALPHABET for character in text)
+    return _ID.fullmatch(text) is not None
 
 
 def id_time(event_id: str) -> datetime:
