@@ -226,7 +226,7 @@ class SmtpSession:
 
     def _take(self, command: Command | Malformed) -> None:
         action = self.protocol.receive(command)
-        if type(action) is Ask:
+        if isinstance(action, Ask):
             result = self.commands.answer(command)
             if hasattr(result, "__await__"):
                 self._use(result, self._answer)
