@@ -14,9 +14,14 @@ _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 
 def make_id(unix_ms: int, entropy: int) -> str:
     """An ID of 26 characters: 48 bits of `unix_ms`, then the low 80 bits of `entropy`."""
-    number = (unix_ms & 0xFFFFFFFFFFFF) << 80 | (entropy & 0xFFFFFFFFFFFFFFFFFFFF)
     pairs = _PAIRS
-    return "".join([pairs[number >> shift & 0x3FF] for shift in range(120, -1, -10)])
+    high, low = entropy >> 40, entropy & 0xFFFFFFFFFF
+    return (
+        f"{pairs[unix_ms >> 40 & 0xFF]}{pairs[unix_ms >> 30 & 0x3FF]}{pairs[unix_ms >> 20 & 0x3FF]}"
+        f"{pairs[unix_ms >> 10 & 0x3FF]}{pairs[unix_ms & 0x3FF]}"
+        f"{pairs[high >> 30 & 0x3FF]}{pairs[high >> 20 & 0x3FF]}{pairs[high >> 10 & 0x3FF]}{pairs[high & 0x3FF]}"
+        f"{pairs[low >> 30]}{pairs[low >> 20 & 0x3FF]}{pairs[low >> 10 & 0x3FF]}{pairs[low & 0x3FF]}"
+    )
 
 
 def is_id(text: str) -> bool:

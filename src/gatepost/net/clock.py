@@ -17,16 +17,19 @@ DRAWN_AT_ONCE: Final = 100  # each call of the system gives the interpreter's lo
 
 
 class SystemClock:
-    """`ports.clock.Clock`."""
+    """`ports.clock.Clock`. Each time is the system's own function: many are asked for a message."""
+
+    unix = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def unix(self) -> float:
-        return time.time()
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+_STEP: Final = (1 << STEP_BITS) - 1
+_drawn: Final[deque[int]] = deque()
+"""Random numbers of 80 bits, for all makers of IDs; taken by one step each, since several threads ask."""
+os.register_at_fork(after_in_child=_drawn.clear)  # a number that was drawn before a fork would be used twice
 
 
 class SystemIds:
@@ -35,30 +38,25 @@ class SystemIds:
     def __init__(self) -> None:
         self._last_ms = 0
         self._entropy = 0
-        self._drawn: deque[int] = deque()  # taken from by one step each, since several threads ask
-        self._process = 0
 
     def new(self) -> str:
         """A fresh ID. A clock that was set back does not make it smaller than the one before."""
         now_ms = time.time_ns() // 1_000_000
+        try:
+            drawn = _drawn.popleft()
+        except IndexError:
+            drawn = _draw()
         if now_ms > self._last_ms:
             self._last_ms = now_ms
-            self._entropy = self._draw() >> 1  # the highest bit is free for the steps
+            self._entropy = drawn >> 1  # the highest bit is free for the steps
         else:
-            self._entropy += 1 + (self._draw() & _STEP)
+            self._entropy += 1 + (drawn & _STEP)
         return make_id(self._last_ms, self._entropy)
 
-    def _draw(self) -> int:
-        """A random number of 80 bits; never one that was drawn before a fork."""
-        if os.getpid() != self._process:
-            self._drawn, self._process = deque(), os.getpid()
-        try:
-            return self._drawn.popleft()
-        except IndexError:
-            octets = secrets.token_bytes(DRAWN_OCTETS * DRAWN_AT_ONCE)
-            drawn = [int.from_bytes(octets[at : at + DRAWN_OCTETS]) for at in range(0, len(octets), DRAWN_OCTETS)]
-            self._drawn.extend(drawn[1:])
-            return drawn[0]
 
-
-_STEP: Final = (1 << STEP_BITS) - 1
+def _draw() -> int:
+    """A random number of 80 bits, and others kept for the next."""
+    octets = secrets.token_bytes(DRAWN_OCTETS * DRAWN_AT_ONCE)
+    drawn = [int.from_bytes(octets[at : at + DRAWN_OCTETS]) for at in range(0, len(octets), DRAWN_OCTETS)]
+    _drawn.extend(drawn[1:])
+    return drawn[0]

@@ -7,8 +7,10 @@ and a changed rate keeps what was counted).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from gatepost.standing.port import (
     Charge,
@@ -32,38 +34,12 @@ TOLERANCE_UNITS: Final = 1e-6
 READS_ONLY: Final = frozenset({Peek, Noted})
 
 
-class AtOnce:
-    """Counts at once while one tally changes them: each is read once, and written once if it has changed in the end.
-    Whoever leaves and whoever arrives at the same keys then costs no write at all."""
+class Count:
+    """One count at once while a tally changes it: read once, and written once if it has changed in the end. Whoever
+    leaves and whoever arrives at the same key then costs no write at all.
 
-    __slots__ = ("_counts", "_slot", "_txn")
-
-    def __init__(self, txn: Transaction, slot: int) -> None:
-        self._txn = txn
-        self._slot = slot
-        self._counts: dict[bytes, _Count] = {}
-
-    def change(self, key: bytes, by: int) -> int:
-        """The count of all processes after ours has changed; ours never falls below none."""
-        count = self._counts.get(key)
-        if count is None:
-            count = self._counts[key] = _Count(self._txn.get(key), self._slot)
-        count.ours = max(count.ours + by, 0)
-        return count.ours + count.theirs
-
-    def write(self) -> None:
-        """What has changed is written."""
-        for key, count in self._counts.items():
-            if count.ours == count.before:
-                continue
-            if packed := count.packed(self._slot):
-                self._txn.put(key, packed)
-            else:
-                self._txn.delete(key)
-
-
-class _Count:
-    """One count at once: before, the share of this process as it was read; theirs, of all others."""
+    before: the share of this process as it was read; theirs: of all others. Ours never falls below none.
+    """
 
     __slots__ = ("before", "others", "ours", "theirs")
 
@@ -88,64 +64,80 @@ class _Count:
         return pack_shares({**self.others, slot: self.ours})
 
 
-Addressed = list[tuple["Apply", Any, bytes]]
-"""Operations with what carries each of them out, and the key it is about."""
+Addressed = list[tuple[Any, bytes]]
+"""Operations, each with the key that it is about."""
 
 
 def addressed(operations: Sequence[Operation]) -> Addressed:
     """What `apply_all` takes: made before the transaction begins, as the other workers wait for its end."""
-    found: Addressed = []
-    for operation in operations:
-        apply, prefix = _APPLY[type(operation)]
-        found.append((apply, operation, octets_of(prefix, operation.key)))
-    return found
+    return [(operation, octets_of(_PREFIX[type(operation)], operation.key)) for operation in operations]
 
 
 def apply_all(txn: Transaction, operations: Addressed, now: float, slot: int) -> list[Result]:
     """The results of operations, in order; of the charges that go together all count or none. slot: this process's, for
-    counts at once."""
-    at_once = AtOnce(txn, slot)
-    joint = [(charge, key) for apply, charge, key in operations if apply is _charge and charge.together]
-    if len(joint) < 2:
-        results = [apply(txn, operation, key, now, at_once) for apply, operation, key in operations]
-    else:
-        results = _together(txn, operations, joint, now, at_once)
-    at_once.write()
-    return results
+    counts at once.
 
-
-def _together(
-    txn: Transaction, operations: Addressed, joint: list[tuple[Charge, bytes]], now: float, at_once: AtOnce
-) -> list[Result]:
-    levels = [_level(txn, key, charge.rate, charge.cost, now) for charge, key in joint]
-    all_fit = all(level.allowed for level in levels)
-    # What is read twice is read once, where nothing can have changed it in between.
-    rated = [key for apply, _, key in operations if apply in _RATED]
-    known = iter(levels) if len(set(rated)) == len(rated) else None
+    Every connection goes through here: counts and charges are carried out in place, not by a call for each.
+    """
+    joint = _together(txn, operations, now)
+    counts: dict[bytes, Count] = {}
     results: list[Result] = []
-    for apply, operation, key in operations:
-        if apply is not _charge or not operation.together:
-            results.append(apply(txn, operation, key, now, at_once))
-            continue
-        level = _level(txn, key, operation.rate, operation.cost, now) if known is None else next(known)
-        results.append(_counted(txn, operation, key, level, now) if all_fit else level)
+    for operation, key in operations:
+        kind = type(operation)
+        if kind is Enter or kind is Leave:
+            count = counts.get(key)
+            if count is None:
+                count = counts[key] = Count(txn.get(key), slot)
+            if kind is Enter:
+                count.ours += 1
+            elif count.ours:
+                count.ours -= 1
+            results.append(count.ours + count.theirs)
+        elif kind is Charge:
+            rate, cost = operation.rate, operation.cost
+            if joint is not None and operation.together:
+                level = next(joint.levels) if joint.are_current else _level(txn, key, rate, cost, now)
+                is_counted = joint.all_fit and level.allowed
+            else:
+                level = _level(txn, key, rate, cost, now)
+                is_counted = level.allowed
+            if is_counted and cost:
+                level = Level(True, min(level.used + cost, rate.units), 0.0)
+                _fill(txn, key, rate, level.used, now)
+            results.append(level)
+        else:
+            results.append(_APPLY[kind](txn, operation, key, now))
+    for key, count in counts.items():
+        if count.ours != count.before:
+            if packed := count.packed(slot):
+                txn.put(key, packed)
+            else:
+                txn.delete(key)
     return results
 
 
-def _charge(txn: Transaction, operation: Charge, key: bytes, now: float, _: AtOnce) -> Level:
-    return _counted(txn, operation, key, _level(txn, key, operation.rate, operation.cost, now), now)
+class Joint(msgspec.Struct):
+    """The charges that go together. all_fit: each has room. levels: in their order, before any is counted; current
+    where no other operation of the tally can change what was read."""
+
+    all_fit: bool
+    are_current: bool
+    levels: Iterator[Level]
 
 
-def _counted(txn: Transaction, operation: Charge, key: bytes, level: Level, now: float) -> Level:
-    """The charge is counted where `level` has room for it."""
-    if level.allowed and operation.cost:
-        used = min(level.used + operation.cost, operation.rate.units)
-        _fill(txn, key, operation.rate, used, now)
-        return Level(True, used, 0.0)
-    return level
+def _together(txn: Transaction, operations: Addressed, now: float) -> Joint | None:
+    """None where fewer than two charges go together."""
+    rated = [(operation, key) for operation, key in operations if type(operation) in _RATED]
+    joint = [(charge, key) for charge, key in rated if type(charge) is Charge and charge.together]
+    if len(joint) < 2:
+        return None
+    levels = [_level(txn, key, charge.rate, charge.cost, now) for charge, key in joint]
+    return Joint(
+        not [level for level in levels if not level.allowed], len({key for _, key in rated}) == len(rated), iter(levels)
+    )
 
 
-def _refund(txn: Transaction, operation: Refund, key: bytes, now: float, _: AtOnce) -> Level:
+def _refund(txn: Transaction, operation: Refund, key: bytes, now: float) -> Level:
     if operation.cost < 0:
         raise ValueError(f"a refund of {operation.cost}: a `Charge` counts")
     before = _level(txn, key, operation.rate, 0, now).used
@@ -161,7 +153,7 @@ def _fill(txn: Transaction, key: bytes, rate: Rate, used: float, now: float) -> 
     txn.put(key, BUCKET.pack(end, used, now))
 
 
-def _peek(txn: Transaction, operation: Peek, key: bytes, now: float, _: AtOnce) -> Level:
+def _peek(txn: Transaction, operation: Peek, key: bytes, now: float) -> Level:
     return _level(txn, key, operation.rate, operation.cost, now)
 
 
@@ -182,34 +174,31 @@ def _level(txn: Transaction, key: bytes, rate: Rate, cost: int, now: float) -> L
     return Level(False, used, wait)
 
 
-def _enter(_txn: Transaction, _operation: Enter, key: bytes, _now: float, at_once: AtOnce) -> int:
-    return at_once.change(key, +1)
-
-
-def _leave(_txn: Transaction, _operation: Leave, key: bytes, _now: float, at_once: AtOnce) -> int:
-    return at_once.change(key, -1)
-
-
-def _note(txn: Transaction, operation: Note, key: bytes, _now: float, _: AtOnce) -> None:
+def _note(txn: Transaction, operation: Note, key: bytes, _now: float) -> None:
     txn.put(key, END.pack(operation.until) + operation.value)
 
 
-def _noted(txn: Transaction, _operation: Noted, key: bytes, now: float, _: AtOnce) -> bytes | None:
+def _noted(txn: Transaction, _operation: Noted, key: bytes, now: float) -> bytes | None:
     packed = txn.get(key)
     if packed is None or END.unpack_from(packed)[0] <= now:
         return None
     return packed[END.size :]
 
 
-Apply = Callable[[Transaction, Any, bytes, float, AtOnce], Result]
-
-_RATED: Final[frozenset[Apply]] = frozenset({_charge, _refund, _peek})
-_APPLY: Final[dict[type[Operation], tuple[Apply, bytes]]] = {
-    Charge: (_charge, RATE),
-    Refund: (_refund, RATE),
-    Peek: (_peek, RATE),
-    Enter: (_enter, AT_ONCE),
-    Leave: (_leave, AT_ONCE),
-    Note: (_note, NOTE),
-    Noted: (_noted, NOTE),
+_RATED: Final = frozenset({Charge, Refund, Peek})
+_PREFIX: Final[dict[type[Operation], bytes]] = {
+    Charge: RATE,
+    Refund: RATE,
+    Peek: RATE,
+    Enter: AT_ONCE,
+    Leave: AT_ONCE,
+    Note: NOTE,
+    Noted: NOTE,
 }
+_APPLY: Final[dict[type[Operation], Callable[[Transaction, Any, bytes, float], Result]]] = {
+    Refund: _refund,
+    Peek: _peek,
+    Note: _note,
+    Noted: _noted,
+}
+"""Those that `apply_all` does not carry out itself."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -29,6 +30,7 @@ SHARE: Final = Struct("<HI")  # the slot of a process, how many it holds
 FACT: Final = Struct("<dH")  # end, octets of the key that follow (0: the key itself says it)
 
 
+@lru_cache(maxsize=4096)
 def octets_of(prefix: bytes, key: str) -> bytes:
     """The key as LMDB keeps it, whatever text and length `key` has."""
     octets = prefix + key.encode("utf-8", "surrogatepass")

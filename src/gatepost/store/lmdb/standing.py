@@ -64,11 +64,13 @@ class LmdbStanding:
 
     def tally(self, operations: Sequence[Operation], now: float) -> list[Result]:
         """The results in order, one transaction for all; a reading one where nothing is to be written."""
-        write = not all(type(operation) in counting.READS_ONLY for operation in operations)
+        write = not counting.READS_ONLY.issuperset(map(type, operations))
         addressed = counting.addressed(operations)
         try:
             if write:
-                self._keep_room(now)
+                self._writes += 1
+                if not self._writes % WRITES_BETWEEN_LOOKS:
+                    self._keep_room(now)
             return self._apply(addressed, now, write)
         except lmdb.MapResizedError:
             self._follow()
@@ -150,10 +152,7 @@ class LmdbStanding:
             return sum(txn.delete(key) for end, key in entries if end <= now)
 
     def _keep_room(self, now: float) -> None:
-        """Look now and then whether the file gets crowded."""
-        self._writes += 1
-        if self._writes % WRITES_BETWEEN_LOOKS:
-            return
+        """Look whether the file gets crowded."""
         with self._counters.begin() as txn:
             if not is_crowded(txn, self._counters.info()["map_size"]):
                 return
