@@ -127,6 +127,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postfix]:
         "message_size_limit": "20000000",
         "virtual_mailbox_limit": "0",
         "smtpd_recipient_restrictions": "check_recipient_access inline:{ {slow@example.net=450 4.2.0 come later} }",
+        "smtpd_data_restrictions": "reject_unauth_pipelining",
     }
     with Postfix(settings) as postfix:
         yield postfix
@@ -170,6 +171,35 @@ def test_postfix_takes_our_message_octet_for_octet_inside_tls(submission: Server
     attempt = submission.wait_for_event("delivery.attempt", message=entry)
     assert attempt["details"]["verdict"] == "delivered"
     assert "250 2.0.0 Ok: queued as" in attempt["reply"]
+
+
+def test_messages_that_overlap_on_a_session_reach_a_strict_postfix_each_once(
+    submission: Server, behind: Postfix
+) -> None:
+    names = [f"overlap-{number:02d}" for number in range(40)]
+    unknown = names[7::10]  # refused among those that are taken
+    sent = {}
+    with smtplib.SMTP(HOST, submission.port("submission"), timeout=60) as client:
+        client.starttls(context=any_certificate())
+        client.login(ADA, SECRET)
+        for name in names:
+            recipient = "nobody@example.net" if name in unknown else CAROL
+            sent[name] = message(name, sender=ADA, recipient=recipient, body=f"MAIL\r\n.\r\n{name}\r\n" * 40)
+            client.sendmail(ADA, [recipient], sent[name])
+
+    def taken() -> list[bytes]:
+        return [mail for mail in behind.mail() if b"Subject: overlap-" in mail]
+
+    mails = behind.wait_for(lambda: found if len(found := taken()) >= 36 else [], "36 messages")
+    contents = sorted(b"From: " + mail.partition(b"\nFrom: ")[2] for mail in mails)
+    assert contents == [sent[name].replace(b"\r\n", b"\n") for name in names if name not in unknown]
+    for name in unknown:
+        (refused,) = submission.wait_for(
+            lambda name=name: [mail for mail in submission.mail() if f"Subject: {name}".encode() in mail], "a report"
+        )
+        assert b"Status: 5.1.1" in refused
+    assert len(taken()) == 36
+    assert "pipelining" not in behind.logged().lower()
 
 
 def test_postfix_takes_a_large_message(submission: Server, behind: Postfix) -> None:
