@@ -19,6 +19,7 @@ from gatepost.seal.model import Kind
 _ARMOUR: Final = re.compile(rb"\s*-----BEGIN PGP MESSAGE-----[ \t]*\r\n(?:[A-Za-z]+: [^\r\n]*\r\n)*[ \t]*\r\n")
 _ARMOUR_END: Final = b"-----END PGP MESSAGE-----"
 _CHECKSUM: Final = re.compile(rb"\r\n=[A-Za-z0-9+/]{4}\s*\Z")
+_TAIL_OCTETS: Final = 80  # in which a checksum and white space behind it stand
 _PKESK, _SKESK, _SED, _MARKER, _SEIPD, _AED, _PADDING = 1, 3, 9, 10, 18, 20, 21
 _SMIME: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _SMIME_SIGNATURE: Final = ("application/pkcs7-signature", "application/x-pkcs7-signature")
@@ -87,12 +88,11 @@ def _pgp_mime(control: Entity, encrypted: Entity) -> Layer | None:
 
 
 def _dearmoured(text: bytes) -> bytes | None:
-    match, text = _ARMOUR.match(text), text.rstrip()
-    if match is None or not text.endswith(_ARMOUR_END):
+    match, end = _ARMOUR.match(text), text.rfind(_ARMOUR_END)
+    if match is None or end < match.end() or text[end + len(_ARMOUR_END) :].strip():
         return None
-    inner = text[match.end() : -len(_ARMOUR_END)].rstrip()
-    checksum = _CHECKSUM.search(inner, max(0, len(inner) - 7))
-    return from_base64(inner[: checksum.start()] if checksum else inner)
+    checksum = _CHECKSUM.search(text, max(match.end(), end - _TAIL_OCTETS), end)
+    return from_base64(text[match.end() : checksum.start() if checksum else end])  # the only copy of what may be large
 
 
 def is_encrypted_message(packets: bytes) -> bool:
