@@ -18,6 +18,7 @@ MAX_DEPTH: Final = 20  # of parts within parts; what lies deeper stays as it is
 _BLANKS: Final = re.compile(rb"[ \t]+(?=\r\n|\Z)")
 _EMPTY_LINE: Final = re.compile(rb"\r\n[ \t]+(?=\r\n)")
 _ASCII: Final = bytes(range(128))
+_IDENTITY: Final = (b"", b"7bit", b"8bit", b"binary")
 
 
 def seven_bit(octets: bytes, depth: int = 0, default: str = "text/plain", *, is_attached: bool = False) -> list[bytes]:
@@ -66,21 +67,27 @@ def _has_long_line(octets: bytes) -> bool:
 
 
 def _leaf(entity: Entity, kind: str, *, is_attached: bool) -> list[bytes]:
-    body = entity.body
-    if not _needs_it(body, is_attached=is_attached):
-        return [_header(entity, b"", is_attached=is_attached), body]
-    raw = decoded(entity)
-    if raw is None:
-        return [entity.octets]
+    raw = entity.body
+    if not _needs_it(raw, is_attached=is_attached):
+        return [_header(entity, b"", is_attached=is_attached), raw]
+    encoding = b"".join(entity.header.values(b"content-transfer-encoding")).strip().lower()
+    if encoding not in _IDENTITY:
+        found = decoded(entity)
+        if found is None:
+            return [entity.octets]
+        raw = found
     # Text that is mostly ASCII stays readable in quoted-printable, and is shorter than in base64.
     is_readable = kind.startswith("text/") and len(raw.translate(None, _ASCII)) * 4 <= len(raw)
-    encoding, encoded = (b"quoted-printable", _quoted(raw)) if is_readable else (b"base64", to_base64(raw))
-    return [_header(entity, encoding, is_attached=is_attached), encoded]
+    if is_readable and encoding != b"base64":  # whose text may end its lines in other ways
+        return [_header(entity, b"quoted-printable", is_attached=is_attached), _quoted(raw)]
+    return [_header(entity, b"base64", is_attached=is_attached), to_base64(raw)]
 
 
 def _quoted(raw: bytes) -> bytes:
     """Quoted-printable, in which no line begins with "From " (RFC 3156 §3)."""
-    lines = binascii.b2a_qp(raw.replace(b"\r\n", b"\n"), istext=True).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    lines = binascii.b2a_qp(raw, istext=True)
+    if b"From " not in lines:
+        return lines
     # A soft line break keeps the line within 76 octets (RFC 2045 §6.7).
     return re.sub(rb"(?m)^From ", b"=46rom=\r\n ", lines)
 
