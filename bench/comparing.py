@@ -19,6 +19,8 @@ from bench.sink import Sink
 
 SETTLE_SECONDS = 0.3
 """After a run, until what was put off (a record's flush, a checkpoint) is in the CPU count too."""
+REST_SECONDS = 2.0
+"""Before syncs are counted: what a server tidies once the load is over belongs to that load."""
 WARM_UP_SECONDS = 0.7
 SYNCED_MESSAGES = 20
 DELIVERY_SECONDS = 40.0
@@ -172,6 +174,7 @@ class _Running:
 
     def _count_syncs(self) -> int | None:
         job = msgspec.structs.replace(self._job, load=Load(self._job.load.steps, 1))
+        time.sleep(REST_SECONDS)
 
         def send() -> None:
             self._bench.load(self.server, job, SYNCED_MESSAGES)
