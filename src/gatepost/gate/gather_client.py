@@ -150,17 +150,23 @@ def _operations(session: GateSession) -> list[Operation]:
     operations: list[Operation] = []
     if plan.counts and not session.only_asks:
         operations += [Enter(key) for key in session.counted_keys()]
-    if not ip or session.facts.trusted:
-        return operations
+    if ip and not session.facts.trusted:
+        operations += _of_stranger(plan, ip, session.facts.service in TLS_IS_OPTIONAL, session.only_asks)
+    return operations
+
+
+@lru_cache(maxsize=4096)
+def _of_stranger(plan: Plan, ip: str, may_start_tls: bool, only_asks: bool) -> tuple[Operation, ...]:
+    operations: list[Operation] = []
     if plan.asks_bans:
         operations.append(VERSION)
-    if session.facts.service in TLS_IS_OPTIONAL:
+    if may_start_tls:
         operations.append(Noted(tls_failed_key(ip)))
     if plan.rates is not None:
         keys = f"arrive:ip:{ip}", f"arrive:net:{prefix_of(ip)}"
         for key, rate in zip(keys, plan.rates, strict=True):
-            operations.append(Peek(key, rate) if session.only_asks else Charge(key, rate, 1, True))
-    return operations
+            operations.append(Peek(key, rate) if only_asks else Charge(key, rate, 1, True))
+    return tuple(operations)
 
 
 def _read(operations: list[Operation], results: list[Result]) -> Arrival:

@@ -12,7 +12,7 @@ from gatepost.standing.port import StandingError
 
 def then(value: Any, use: Callable[[Any], Any]) -> Any:
     """`use(value)`; for an awaitable value an awaitable of the same. `use` may return an awaitable itself."""
-    return _then_later(value, use) if is_later(value) else use(value)
+    return _then_later(value, use) if hasattr(value, "__await__") else use(value)
 
 
 def is_later(value: object) -> TypeGuard[Awaitable[Any]]:
