@@ -107,9 +107,8 @@ def signed(message: bytes, private: Sequence[Path] | None = None, passphrase_fil
     authors = _addresses(message, b"from")
     if len(authors) != 1:
         raise CommandError(f"nothing was signed: From names {len(authors)} authors, and it has to be one", USAGE)
-    signer = chosen_signer(
-        sealing_keys.signing_keys(authors[0], sealing_keys.secrets(private, passphrase_file))
-    )  # fmt: skip
+    secrets = sealing_keys.secrets(private, passphrase_file)
+    signer = chosen_signer(sealing_keys.signing_keys(authors[0], secrets))
     if signer is None:
         place = sealing_keys.folder() / "private"
         raise CommandError(

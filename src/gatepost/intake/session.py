@@ -306,7 +306,7 @@ class SmtpSession:
     def _send(self, action: Send) -> None:
         for reply in action.replies:
             self.dialogue.said(reply)
-            self._out.append(reply.encode())
+        self._out.append(action.encode())
 
     def _flush(self) -> None:
         state, out = self.protocol.state, self._out

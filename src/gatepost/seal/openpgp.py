@@ -17,7 +17,7 @@ from gatepost.seal.mime import base64_pieces, canonical, with_crlf
 from gatepost.seal.model import KnownKey, RecipientKey, Secret, SignatureState, Signer, SigningKey
 from gatepost.seal.openpgp_keys import addresses_of, components_of, packets_of
 from gatepost.seal.openpgp_library import OpenPgpError, call, library
-from gatepost.seal.payload import Framed, MemoryFile, Payload
+from gatepost.seal.payload import Framed, MemoryFile, Payload, multipart_signed
 
 _NO_KEY: Final = "none of the private keys opens it"
 _MARKER: Final = b"\xca\x03PGP"  # a packet that every reader skips (RFC 9580 §5.8)
@@ -64,18 +64,12 @@ def sign_mime(payload: Payload, key: SigningKey) -> Framed:
     else:
         armour = call(lambda: library().sign(by, payload.whole(), mode=mode))
     digest = str(call(library().Sig.from_bytes, armour).hash_algorithm).rpartition(".")[2].lower().encode()
-    boundary = b"=_" + secrets.token_hex(16).encode()
-    before = b"".join([
-        b'Content-Type: multipart/signed; protocol="application/pgp-signature";\r\n micalg="pgp-', digest,
-        b'"; boundary="', boundary, b'"\r\n\r\n--', boundary, b"\r\n",
-    ])  # fmt: skip
-    after = b"".join([
-        b"\r\n--", boundary, b'\r\nContent-Type: application/pgp-signature; name="signature.asc"\r\n'
+    signature = (
+        b'Content-Type: application/pgp-signature; name="signature.asc"\r\n'
         b"Content-Description: OpenPGP digital signature\r\n"
-        b'Content-Disposition: attachment; filename="signature.asc"\r\n\r\n',
-        canonical(armour), b"\r\n--", boundary, b"--\r\n",
-    ])  # fmt: skip
-    return Framed(before, payload, after)
+        b'Content-Disposition: attachment; filename="signature.asc"\r\n\r\n' + canonical(armour)
+    )
+    return multipart_signed(payload, b"application/pgp-signature", b'"pgp-' + digest + b'"', signature)
 
 
 def _encrypted_file(file: MemoryFile, certs: Sequence[Any], by: Any) -> MemoryFile:

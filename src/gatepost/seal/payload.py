@@ -7,6 +7,7 @@ it should not copy from files only. Small ones are octets.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -108,6 +109,17 @@ class Framed:
         yield before
         yield from payload
         yield after
+
+
+def multipart_signed(payload: Payload, protocol: bytes, micalg: bytes, signature: bytes) -> Framed:
+    """An entity of `payload` and the part that signs it (RFC 1847 §2.1). micalg: as it is written, in quotes where it
+    needs them. signature: the entity of that part."""
+    boundary = b"=_" + secrets.token_hex(16).encode()
+    before = b"".join([
+        b'Content-Type: multipart/signed; protocol="', protocol, b'";\r\n micalg=', micalg,
+        b'; boundary="', boundary, b'"\r\n\r\n--', boundary, b"\r\n",
+    ])  # fmt: skip
+    return Framed(before, payload, b"".join([b"\r\n--", boundary, b"\r\n", signature, b"\r\n--", boundary, b"--\r\n"]))
 
 
 Pieces = Payload | Framed

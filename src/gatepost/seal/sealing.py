@@ -16,7 +16,17 @@ from gatepost.seal.cms.names import address_key
 from gatepost.seal.detect import is_sealed, may_be_sealed
 from gatepost.seal.keys import check_key
 from gatepost.seal.mime import parse, with_crlf
-from gatepost.seal.model import Kind, RecipientKey, Refused, Sealed, SealedFor, SealedMessage, SealOptions, SigningKey
+from gatepost.seal.model import (
+    Kind,
+    RecipientKey,
+    RefusalCode,
+    Refused,
+    Sealed,
+    SealedFor,
+    SealedMessage,
+    SealOptions,
+    SigningKey,
+)
 from gatepost.seal.openpgp_library import OpenPgpError
 from gatepost.seal.payload import Payload
 from gatepost.seal.protected_headers import wrap
@@ -85,14 +95,20 @@ def seal_pieces(
             )  # fmt: skip
             yield wrapped.outer
             yield from pieces
-    except KeyLocked as error:
-        yield Refused("signer", str(error))
-    except OpenPgpError as error:
-        yield Refused("unavailable" if error.is_missing else "signer", f"OpenPGP could not seal it: {error}")
-    except ValueError as error:
-        yield Refused("algorithm", f"S/MIME could not seal it: {error}")
+    except (KeyLocked, OpenPgpError, ValueError) as error:
+        yield failed(error, "seal", "algorithm")
     finally:
         payload.close()  # somebody's traceback may keep it for a while
+
+
+def failed(error: Exception, what: str, of_smime: RefusalCode) -> Refused:
+    """The refusal for what a library raised. what: was to be done ("seal"). of_smime: what is at fault where S/MIME
+    does not say."""
+    if isinstance(error, KeyLocked):
+        return Refused("signer", str(error))
+    if isinstance(error, OpenPgpError):
+        return Refused("unavailable" if error.is_missing else "signer", f"OpenPGP could not {what} it: {error}")
+    return Refused(of_smime, f"S/MIME could not {what} it: {error}")
 
 
 def _refusal(

@@ -15,7 +15,7 @@ from gatepost.seal.model import Kind, Refused, SealOptions, SignedBy, SigningKey
 from gatepost.seal.openpgp_library import OpenPgpError
 from gatepost.seal.payload import Payload
 from gatepost.seal.protected_headers import wrap
-from gatepost.seal.sealing import expired
+from gatepost.seal.sealing import expired, failed
 from gatepost.seal.seven_bit import seven_bit
 from gatepost.seal.smime_keys import KeyLocked
 
@@ -77,11 +77,7 @@ def sign_pieces(
         yield SignedBy(kind=signer.kind, signer=signer.fingerprint)
         yield wrapped.outer + b"MIME-Version: 1.0\r\n"
         yield from signed
-    except KeyLocked as error:
-        yield Refused("signer", str(error))
-    except OpenPgpError as error:
-        yield Refused("unavailable" if error.is_missing else "signer", f"OpenPGP could not sign it: {error}")
-    except ValueError as error:
-        yield Refused("signer", f"S/MIME could not sign it: {error}")
+    except (KeyLocked, OpenPgpError, ValueError) as error:
+        yield failed(error, "sign", "signer")
     finally:
         payload.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import chain
@@ -19,7 +18,7 @@ from gatepost.seal.cms.names import addresses, fingerprint
 from gatepost.seal.cms.signed import BadSignature, SignedContent, read_signed, sign_detached
 from gatepost.seal.mime import base64_pieces, canonical, to_base64
 from gatepost.seal.model import Cipher, KnownKey, RecipientKey, Secret, SignatureState, Signer, SigningKey
-from gatepost.seal.payload import Framed, Payload, Pieces
+from gatepost.seal.payload import Framed, Payload, Pieces, multipart_signed
 from gatepost.seal.smime_keys import KeyLocked, load_certificate, load_private
 
 _SMIME_TYPE = {"aes-256-gcm": b"authEnveloped-data", "aes-256-cbc": b"enveloped-data"}
@@ -52,18 +51,12 @@ def sign_mime(payload: Payload, key: SigningKey, now: datetime) -> Framed:
         raise KeyLocked("the private key of S/MIME is of a kind that cannot sign here; use RSA, ECDSA or Ed25519")
     signature = sign_detached(payload, private.key, private.certificates, now)
     digest = b"sha-512" if isinstance(private.key, ed25519.Ed25519PrivateKey) else b"sha-256"
-    boundary = b"=_" + secrets.token_hex(16).encode()
-    before = b"".join([
-        b'Content-Type: multipart/signed; protocol="application/pkcs7-signature";\r\n micalg=', digest,
-        b'; boundary="', boundary, b'"\r\n\r\n--', boundary, b"\r\n",
-    ])  # fmt: skip
-    after = b"".join([
-        b"\r\n--", boundary, b'\r\nContent-Type: application/pkcs7-signature; name="smime.p7s"\r\n'
+    part = (
+        b'Content-Type: application/pkcs7-signature; name="smime.p7s"\r\n'
         b"Content-Transfer-Encoding: base64\r\n"
-        b'Content-Disposition: attachment; filename="smime.p7s"\r\n\r\n',
-        to_base64(signature), b"--", boundary, b"--\r\n",
-    ])  # fmt: skip
-    return Framed(before, payload, after)
+        b'Content-Disposition: attachment; filename="smime.p7s"\r\n\r\n' + to_base64(signature).removesuffix(b"\r\n")
+    )
+    return multipart_signed(payload, b"application/pkcs7-signature", digest, part)
 
 
 def decrypt(data: bytes, openers: Sequence[Secret]) -> OpenedContent:
