@@ -14,10 +14,12 @@ from gatepost.mail.header import section_end
 from gatepost.seal.mime import parse, split_multipart
 from gatepost.seal.model import Refused, Sealed, SealOptions
 from gatepost.seal.opening import open_
+from gatepost.seal.openpgp_library import OpenPgpError
 from gatepost.seal.payload import IN_FILE_OCTETS
-from gatepost.seal.sealing import seal
+from gatepost.seal.sealing import failed, seal
 from gatepost.seal.seven_bit import MAX_DEPTH, seven_bit
 from gatepost.seal.signing import chosen_signer, sign
+from gatepost.seal.smime_keys import KeyLocked
 
 ADA, BOB = "ada@example.org", "bob@example.net"
 OPTIONS = SealOptions(now=NOW)
@@ -58,6 +60,39 @@ def test_what_is_signed_stays_readable_and_says_who_signed_it(ada: Person) -> No
     assert opened.verdict.signer.addresses == (ADA,)
     assert (opened.verdict.hidden, opened.verdict.unprotected) == ((), ())
     assert text_of(opened.text) == "Grüße, trailing blanks  \r\n.\r\nFrom here".encode()
+
+
+@PEOPLE
+def test_the_protocol_and_the_digest_are_named_outside_and_the_signature_is_of_that_type(ada: Person) -> None:
+    """RFC 3156 §5, RFC 8551 §3.5.3.2."""
+    outer = parse(signed(MESSAGE, ada))
+    protocol, digests = {
+        "openpgp": ("application/pgp-signature", ("pgp-sha256", "pgp-sha384", "pgp-sha512")),
+        "smime": ("application/pkcs7-signature", ("sha-256", "sha-512")),
+    }[ada.key.kind]
+    parameters = outer.content_type.parameters
+    assert (outer.content_type.name, parameters["protocol"]) == ("multipart/signed", protocol)
+    assert parameters["micalg"] in digests
+    found = split_multipart(outer.body, parameters["boundary"])
+    assert found is not None
+    assert [parse(part).content_type.name for part in found.parts[1:]] == [protocol]
+
+
+class NotInstalled(OpenPgpError):
+    is_missing = True
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyLocked("the key is locked"), "signer", "the key is locked"),
+        (NotInstalled("no"), "unavailable", "OpenPGP could not sign it: no"),
+        (OpenPgpError("no"), "signer", "OpenPGP could not sign it: no"),
+        (ValueError("no"), "algorithm", "S/MIME could not sign it: no"),
+    ],
+)
+def test_what_a_library_raises_is_a_refusal_that_says_whose_it_is(error: Exception, code: str, says: str) -> None:
+    assert failed(error, "sign", "algorithm") == Refused(code, says)  # type: ignore[arg-type]
 
 
 @PEOPLE
