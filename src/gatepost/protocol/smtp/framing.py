@@ -155,14 +155,12 @@ class Parser:
             self._buffer, self._at = b"", 0  # an idle connection holds nothing
             return None
         end = buffer.find(b"\r\n", at)
-        line = buffer[at:end]
-        if (
-            end < 0 or mode == _RESPONSE or self._swallowed is not None or end + 2 - at > self._limit
-            or not line.isascii() or not line.decode("ascii").isprintable()
-        ):  # fmt: skip
-            return self._next_line(buffer, at)
-        self._at = end + 2
-        return Line(line)
+        if 0 <= end <= at + self._limit - 2 and mode != _RESPONSE and self._swallowed is None:
+            line = buffer[at:end]
+            if line.isascii() and line.decode("ascii").isprintable():
+                self._at = end + 2
+                return Line(line)
+        return self._next_line(buffer, at)
 
     # --- lines ---------------------------------------------------------------------------------------------------
 
