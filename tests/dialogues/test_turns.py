@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.support.desk import Desk
 
-from gatepost.intake.session import TURN
+from gatepost.gate.turns import TURN
 
 
 async def test_other_sessions_have_their_turn_between_pipelined_commands() -> None:

@@ -27,6 +27,7 @@ from gatepost.config.model import Config
 from gatepost.config.policy import LATER
 from gatepost.config.schema import ARRAYS, NAMED, TABLES, UNBUILT, Table, Top
 from gatepost.config.tables import model_in
+from gatepost.gate import turns
 from gatepost.intake import content as content_limits
 from gatepost.mail import address as address_limits
 from gatepost.mail import downgrade as downgrade_limits
@@ -250,7 +251,7 @@ def test_every_limit_of_smtp_is_documented_with_its_value_and_no_other() -> None
 @pytest.mark.parametrize(
     ("heading", "modules"),
     [
-        ("Addresses and replies", (address_limits, header_limits, content_limits, reply_limits)),
+        ("Addresses and replies", (address_limits, header_limits, content_limits, reply_limits, turns)),
         ("POP3", (downgrade_limits, pop3_lines, pop3_replies, maildir_names)),
     ],
 )

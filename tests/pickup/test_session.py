@@ -9,6 +9,7 @@ import pytest
 from tests.pickup.counter import ADA, Counter, talk
 from tests.support.desk import PASSWORD
 
+from gatepost.gate.turns import TURN
 from gatepost.maildrop.port import Maildrop, MaildropError, Message
 from gatepost.pickup.settings import PickupSettings
 
@@ -379,6 +380,19 @@ async def test_a_group_without_waiting_leaves_in_one_write() -> None:
     client.session.data_received(b"STAT\r\nLIST\r\nUIDL\r\nNOOP\r\n")
     assert len(client.wire.written) == 1
     client.hang_up()
+
+
+async def test_other_sessions_have_their_turn_between_pipelined_commands() -> None:
+    counter = Counter()
+    flooding, other = counter.connect(tls=True), counter.connect(tls=True)
+    for client in (flooding, other):
+        await client.say(f"USER {ADA}")
+    flooding.session.data_received(b"CAPA\r\n" * 90)
+    assert flooding.wire.take().count(b"+OK") == TURN
+    assert await other.say("CAPA")
+    assert 0 < (await flooding.octets(b"")).count(b"+OK") <= 90 - TURN
+    flooding.hang_up()
+    other.hang_up()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

@@ -14,7 +14,7 @@ from tests.conformance.accounts import ADA, AccountStoreConformance
 
 from gatepost.accounts.model import Account, Alias, MailingList
 from gatepost.accounts.port import AccountsError
-from gatepost.store.sqlite.accounts import MIGRATIONS, SqliteAccounts
+from gatepost.store.sqlite.accounts import MIGRATIONS, TRUSTED_SECONDS, SqliteAccounts
 
 
 @pytest.fixture
@@ -63,6 +63,19 @@ def test_what_another_process_changes_counts_from_the_next_look_up_on(path: Path
     assert store.find("bob@example.org") == Account("bob@example.org", quota=7)
     in_another_process(path, "store.remove('bob@example.org')")
     assert store.find("bob@example.org") is None
+
+
+def test_sqlite_is_asked_no_more_than_every_few_milliseconds_whether_anything_changed(path: Path) -> None:
+    now = 100.0
+    store, other = SqliteAccounts(path, lambda: now), SqliteAccounts(path)
+    assert store.find("bob@example.org") is None
+    other.put(Account("bob@example.org"))
+    now += TRUSTED_SECONDS * 0.9
+    assert store.find("bob@example.org") is None
+    now += TRUSTED_SECONDS * 0.2
+    assert store.find("bob@example.org") == Account("bob@example.org")
+    store.put(Account("bob@example.org", quota=7))
+    assert store.find("bob@example.org") == Account("bob@example.org", quota=7), "what it did itself counts at once"
 
 
 def test_what_was_put_is_there_after_the_process_died_without_closing(path: Path) -> None:

@@ -19,6 +19,7 @@ from gatepost.gate.probes import Probes
 from gatepost.gate.room import MaildropRoom
 from gatepost.gate.sealing import Sealer
 from gatepost.gate.shedding import Shedding
+from gatepost.gate.turns import Turns
 from gatepost.mail.network import NetworkSet
 from gatepost.policy.engine import Policy
 from gatepost.ports.clock import Clock, Ids
@@ -52,7 +53,7 @@ class GateParts:
     domain of others goes. probes, callouts: None where no other host is asked.
     seal_work: looks into messages for encryption, and seals; None where nobody has to. sealer: knows what is to
     be sealed.
-    present: the sessions that are there, of which a ban may end some.
+    present: the sessions that are there, of which a ban may end some. turns: theirs, where peers send without end.
     floods, shedding: sum up what is refused; None where nothing is (a question what would be decided).
     secret: keys the hashes of what must be recognised but not read (login names of unknown accounts).
     """
@@ -75,6 +76,7 @@ class GateParts:
     floods: Floods | None = None
     shedding: Shedding | None = None
     present: set[GateSession] = field(default_factory=set)
+    turns: Turns = field(default_factory=Turns)
     grants: Grants | None = None
     room: MaildropRoom | None = None
     release_held: Callable[[str, str], Awaitable[list[str]]] | None = None

@@ -16,6 +16,7 @@ from gatepost.audit.event import RecordError
 from gatepost.gate.dialogue import Dialogue
 from gatepost.gate.later import is_later
 from gatepost.gate.session import GateSession
+from gatepost.gate.turns import TURN
 from gatepost.intake.commands import Commands
 from gatepost.intake.offering import mends_line_ends
 from gatepost.intake.pace import Pace
@@ -35,7 +36,6 @@ log = structlog.get_logger()
 BUSY_READ_AHEAD: Final = 64 * 1024  # octets that a peer may send ahead while it waits for an answer
 STARTTLS, CLOSED = State.STARTTLS, State.CLOSED
 FOLLOWED: Final = frozenset((235, 334, 354))  # replies with which something else begins
-TURN: Final = 5  # items taken in a row: one read may bring thousands of commands, and others wait for each flooder's
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "This server is going down, try again soon")
 IDLE: Final = Reply(421, "4.4.2", "Timeout: no command for too long")
 SLOW: Final = Reply(421, "4.4.2", "Timeout: the content comes too slowly")
@@ -193,7 +193,7 @@ class SmtpSession:
     async def _give_way(self) -> None:
         """Other sessions had their turn, and the peer has taken what it was answered: who reads nothing gets nothing
         more."""
-        await asyncio.sleep(0)
+        await self.parts.gate.turns.next()
         with suppress(ConnectionError):  # it is gone, and `connection_lost` says so
             await self.wire.drained()
 

@@ -18,6 +18,7 @@ from gatepost.audit.event import RecordError
 from gatepost.gate.dialogue import Dialogue
 from gatepost.gate.later import is_later
 from gatepost.gate.session import Decided, GateSession
+from gatepost.gate.turns import TURN
 from gatepost.mail.reply import Reply as SmtpReply
 from gatepost.pickup.commands import Commands
 from gatepost.pickup.parts import PickupParts
@@ -154,10 +155,16 @@ class Pop3Session:
             self._say(from_smtp(self._expelled))
             self.protocol.close()
         try:
+            left = TURN
             while self._task is None and not self.protocol.is_over and self.protocol.state is not State.STLS:
+                if not left:
+                    self._send_out()
+                    self.run(self._give_way)
+                    break
                 item = self.parser.next()
                 if item is None:
                     break
+                left -= 1
                 self._heard_at = self.parts.gate.clock.monotonic()
                 self._take(item)
                 if self._unsent > UNSENT_OCTETS and self._task is None:
@@ -280,6 +287,11 @@ class Pop3Session:
         for piece in lines:
             self._write(piece)
             await self._catch_up()
+
+    async def _give_way(self) -> None:
+        """Other sessions have their turn, and the peer takes what it was answered."""
+        await self.parts.gate.turns.next()
+        await self.wire.drained()
 
     async def _catch_up(self) -> None:
         """Send what is ready, and go on when the peer has taken it."""

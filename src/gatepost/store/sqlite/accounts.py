@@ -1,12 +1,14 @@
 """Accounts, aliases and lists in SQLite: several processes read and write one file, `data/accounts.db`.
 
-Workers look up, commands and pages change. What was found is remembered until somebody has committed anything; SQLite
-tells that in two microseconds, so an `alias add` counts from the next look-up on, in every process.
+Workers look up, commands and pages change. What was found is remembered until somebody has committed anything. SQLite
+tells that, for two locks and two turns of the interpreter's lock, so it is asked at most every few milliseconds: before
+an `alias add` has ended, every process knows of it.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +24,7 @@ from gatepost.mail.address import AddressError
 from gatepost.store.sqlite.connection import connect, explained, explanation, migrate, transaction
 
 FILE_NAME: Final = "accounts.db"
+TRUSTED_SECONDS: Final = 0.005  # what is remembered, before SQLite is asked whether it still holds
 MAX_REMEMBERED: Final = 20_000  # addresses; strangers try many that do not exist
 SECRET_OCTETS: Final = 32
 
@@ -58,11 +61,14 @@ _DECODE: Final[dict[str, Callable[[bytes], Found]]] = {
 class SqliteAccounts:
     """An AccountStore in one file. Open it after the fork, use it from one thread.
 
-    Raises AccountsError wherever the file cannot be read or written, or holds what this program did not write.
+    monotonic: seconds that only grow. Raises AccountsError wherever the file cannot be read or written, or holds what
+    this program did not write.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._monotonic = monotonic
+        self._trusted_until = 0.0
         self._remembered: dict[str, Found | None] = {}
         self._version = -1
         with self._explained("opened"):
@@ -76,12 +82,10 @@ class SqliteAccounts:
     def find(self, address: str) -> Found | None:
         """What has exactly this key."""
         try:
-            row = self._connection.execute("PRAGMA data_version").fetchone()
-            assert row is not None
-            if row[0] != self._version or len(self._remembered) >= MAX_REMEMBERED:
-                self._version = row[0]
-                self._remembered.clear()
-            elif address in self._remembered:
+            if (now := self._monotonic()) >= self._trusted_until or len(self._remembered) >= MAX_REMEMBERED:
+                self._trusted_until = now + TRUSTED_SECONDS
+                self._forget_what_changed()
+            if address in self._remembered:
                 return self._remembered[address]
             row = self._connection.execute("SELECT kind, body FROM entry WHERE address = ?", (address,)).fetchone()
         except apsw.Error as error:
@@ -89,6 +93,13 @@ class SqliteAccounts:
         found = self._decoded(address, *row) if row else None
         self._remembered[address] = found
         return found
+
+    def _forget_what_changed(self) -> None:
+        row = self._connection.execute("PRAGMA data_version").fetchone()
+        assert row is not None
+        if row[0] != self._version or len(self._remembered) >= MAX_REMEMBERED:
+            self._version = row[0]
+            self._remembered.clear()
 
     def naming(self, address: str) -> list[str]:
         """The keys of the aliases that have `address` among their targets."""
