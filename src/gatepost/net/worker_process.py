@@ -29,8 +29,8 @@ COLLECTED_AFTER: Final = (20_000, 20, 20)
 """A session is a few dozen objects and a ring of them: at 700, Python's default, every tenth message pays for a look at
 all that stand."""
 SWITCH_SECONDS: Final = 50e-6
-"""A commit asks for the interpreter's lock some twenty times. A loop that is never idle gives it up often, for too short
-to be taken, and each time Python's 5 ms begin anew: under a flood of commands a commit took 400 ms."""
+"""A commit asks for the interpreter's lock some twenty times. A loop that is never idle gives it up often, too short to
+be taken, and each time Python's 5 ms begin anew: under a flood of commands a commit took 400 ms."""
 SHOW_STACKS: Final = signal.SIGUSR2
 BE_REPLACED: Final = signal.SIGUSR1  # HAND_OVER, for those whose leader is gone
 
