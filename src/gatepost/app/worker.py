@@ -37,6 +37,7 @@ LOGINS: Final = frozenset(("submission", "submissions", "pop3", "pop3s"))
 """Where users log in, and may be asked for a certificate."""
 HOUSEKEEPING_SECONDS: Final = 10.0  # sweeping what has ended, adopting spools that nobody holds
 DRAIN_TURN_SECONDS: Final = 0.05
+BECOMES_A_SESSION: Final = 3  # turns of the loop, for a connection that was just accepted: one of uvloop's, three of asyncio's
 WATCHING: Final = "watching"
 
 
@@ -124,7 +125,8 @@ class Worker:
                 task.cancel()  # whoever comes after us watches
         for served in self._served:
             served.stop()
-        await asyncio.sleep(0)  # a connection that was just accepted becomes a session first
+        for _ in range(BECOMES_A_SESSION):
+            await asyncio.sleep(0)
         self.hurry(seconds, patience)
         told: set[Connection] = set()
         while (connections := self._connections()) and self._parts.clock.monotonic() < self._drained_by:
