@@ -37,7 +37,7 @@ LOGINS: Final = frozenset(("submission", "submissions", "pop3", "pop3s"))
 """Where users log in, and may be asked for a certificate."""
 HOUSEKEEPING_SECONDS: Final = 10.0  # sweeping what has ended, adopting spools that nobody holds
 DRAIN_TURN_SECONDS: Final = 0.05
-BECOMES_A_SESSION: Final = 3  # turns of the loop, for a connection that was just accepted: one of uvloop's, three of asyncio's
+BECOMES_A_SESSION: Final = 3  # turns of the loop (uvloop: one), for a connection that was just accepted
 WATCHING: Final = "watching"
 
 
