@@ -18,6 +18,7 @@ from gatepost.gate.later import is_later
 from gatepost.gate.session import GateSession
 from gatepost.gate.turns import TURN
 from gatepost.intake.commands import Commands
+from gatepost.intake.hearing import Hearing
 from gatepost.intake.offering import mends_line_ends
 from gatepost.intake.pace import Pace
 from gatepost.intake.parts import IntakeParts
@@ -26,8 +27,8 @@ from gatepost.intake.settings import ListenerSettings
 from gatepost.mail.reply import Reply
 from gatepost.ports.wire import Timer, Wire
 from gatepost.protocol.smtp.command_syntax import parse_command
-from gatepost.protocol.smtp.commands import AuthResponse, Command, EndOfChunk, EndOfData, Malformed
-from gatepost.protocol.smtp.framing import Content, FramingError, Item, Line, Parser
+from gatepost.protocol.smtp.commands import Command, EndOfChunk, EndOfData, Malformed
+from gatepost.protocol.smtp.framing import Content, Item, Line, Parser
 from gatepost.protocol.smtp.server import Ask, Send, ServerSession, Take
 from gatepost.protocol.smtp.server_states import State
 
@@ -54,6 +55,7 @@ class SmtpSession:
         self.parts = parts
         self.gate = GateSession(parts.gate, wire.peer, wire.tls)
         self.dialogue = Dialogue()
+        self.hearing = Hearing(self.dialogue)
         self.commands = Commands(self, listener)
         lmtp = wire.peer.service == "lmtp"
         self.line_ends = LineEnds() if mends_line_ends(self.gate) else None
@@ -72,7 +74,6 @@ class SmtpSession:
         self._expelled: Reply | None = None  # what the peer is sent away with
         self._ends_because = ""  # why we close the connection, where the last reply does not tell
         self._pace: Pace | None = None  # of the content that is coming
-        self._was_auth = False
         self._peer_finished = False
 
     # --- called by the wire --------------------------------------------------------------------------------------
@@ -163,14 +164,17 @@ class SmtpSession:
                     break
                 left -= 1
                 if type(item) is Line:
-                    self._take(self._in_line(item.octets))
+                    command = parse_command(item.octets, self.dialect)
+                    self.hearing.line(item.octets, command)
+                    self._take(command)
                 elif type(item) is Content:
                     self._note_pace(len(item.octets))
                     if protocol.takes_content:
                         self.commands.content(item.octets)
                     continue
                 else:
-                    self._take(self._not_in_line(item))
+                    self.hearing.other(item)
+                    self._take(item)
                 if self._pace is not None and (_ends_content(item) or not protocol.in_transaction):
                     self._pace = None
         except Exception:
@@ -196,33 +200,6 @@ class SmtpSession:
         await self.parts.gate.turns.next()
         with suppress(ConnectionError):  # it is gone, and `connection_lost` says so
             await self.wire.drained()
-
-    def _in_line(self, line: bytes) -> Command | Malformed:
-        """The command in a line, noted in the dialogue."""
-        command = parse_command(line, self.dialect)
-        is_auth = line[:4].upper() == b"AUTH"
-        self.dialogue.heard(self._without_secret(line, command) if is_auth or self._was_auth else line)
-        return command
-
-    def _not_in_line(self, item: Item) -> Command | Malformed:
-        """The command that another item of the parser is, noted in the dialogue."""
-        if isinstance(item, AuthResponse):
-            self.dialogue.heard("*" if item.response is None else "(response to the challenge)")
-        elif isinstance(item, FramingError):
-            self.dialogue.heard(f"({item.reason})")
-        assert not isinstance(item, Content | Line)  # the pump takes it
-        return item
-
-    def _without_secret(self, line: bytes, command: Command | Malformed) -> bytes:
-        """`line` as the record may have it: AUTH may carry a password, and so may what follows a refused AUTH from a
-        peer that did not listen."""
-        after_auth, self._was_auth = self._was_auth, line[:4].upper() == b"AUTH"
-        if self._was_auth:
-            return b" ".join(line.split()[:2])
-        if after_auth and isinstance(command, Malformed) and not command.verb:
-            self._was_auth = True
-            return b"(not shown: it follows AUTH)"
-        return line
 
     def _take(self, command: Command | Malformed) -> None:
         action = self.protocol.receive(command)

@@ -8,7 +8,7 @@ other servers might take for an end is content, and is named in the facts of the
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, final
 
 import msgspec
 
@@ -32,12 +32,14 @@ from gatepost.protocol.smtp.parameters import Dialect
 from gatepost.protocol.smtp.scan import ContentScan
 
 
+@final
 class Line(msgspec.Struct, frozen=True):
     """A command line without its CRLF; `commands.parse_command` reads it."""
 
     octets: bytes
 
 
+@final
 class Content(msgspec.Struct, frozen=True):
     """A piece of content as it goes to the spool: without the dots that were added, cut anywhere."""
 
