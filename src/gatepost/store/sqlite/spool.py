@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ import apsw
 from gatepost.ports.clock import Clock
 from gatepost.ports.faults import Faults, no_fault
 from gatepost.spool.model import Entry, NewEntry, Settlement, State
-from gatepost.spool.port import Content, SpoolError, SpoolFullError
+from gatepost.spool.port import Content, SpoolError
 from gatepost.spool.settings import SpoolSettings
 from gatepost.spool.transitions import parse_action
 from gatepost.store.sqlite.connection import connect
@@ -36,12 +35,11 @@ from gatepost.store.sqlite.spool_opening import (
     translated,
 )
 from gatepost.store.sqlite.spool_reading import Stored, pieces
+from gatepost.store.sqlite.spool_room import Room
 from gatepost.store.sqlite.spool_schema import Prepared, prepare
 from gatepost.store.sqlite.writer import GroupCommitWriter, Statement, Work
 
 FILE_THREADS: Final = 4  # large messages that are synced at the same time
-FREE_CHECK_SECONDS: Final = 1.0
-FREE_CHECK_OCTETS: Final = 4 * 1024 * 1024
 
 Damage = Callable[[str, str], None]
 """Called with the ID of an entry that was set aside, and why."""
@@ -66,16 +64,13 @@ class SqliteSpool:
         self._layout = layout
         self._lock = lock
         self._settings = settings
-        self._clock = clock
         self._on_damage = on_damage
         self._faults = faults
         self._memory = Memory(settings.memory_octets)
         self._cipher = SpoolCipher(*settings.keys) if settings.keys else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._file_threads: ThreadPoolExecutor | None = None
-        self._free_octets = 0
-        self._free_checked = -FREE_CHECK_SECONDS - clock.monotonic()
-        self._accepted_since = FREE_CHECK_OCTETS
+        self._room = Room(layout, settings, clock)
         self._is_open = True
         self._connection, self._rows = open_rows(layout, clock.unix)
         try:
@@ -316,7 +311,7 @@ class SqliteSpool:
         if not isinstance(content, SpoolContent) or not content.is_finished or content.is_taken:
             raise SpoolError(f"entry {entry.id}: the content must come from new_content() and be finished, once")
         if not is_own:
-            self._ensure_room(len(entry.prefix) + content.octets)
+            self._room.take(len(entry.prefix) + content.octets, held=self._rows.octets)
         in_file = content.path is not None
         prepared = prepare(entry, b"" if in_file else content.inline(), content.crc, content.octets, in_file)
         if self._cipher is not None and content.key is not None and not content.has_ephemeral_key:
@@ -343,25 +338,6 @@ class SqliteSpool:
         if self._file_threads is None:
             self._file_threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix=f"spool-{self.name}-files")
         return self._file_threads
-
-    def _ensure_room(self, octets: int) -> None:
-        settings = self._settings
-        if settings.size_limit_octets and self._rows.octets + octets > settings.size_limit_octets:
-            raise SpoolFullError(
-                f"spool {self.name} holds {self._rows.octets} octets, its cap is {settings.size_limit_octets}; "
-                "look at `gatepost queue list`, or raise the cap"
-            )
-        moment = self._clock.monotonic()
-        self._accepted_since += octets
-        if self._accepted_since >= FREE_CHECK_OCTETS or moment - self._free_checked >= FREE_CHECK_SECONDS:
-            room = os.statvfs(self._layout.folder)
-            self._free_octets = room.f_bavail * room.f_frsize
-            self._free_checked, self._accepted_since = moment, octets
-        if self._free_octets - self._accepted_since < settings.free_limit_octets:
-            raise SpoolFullError(
-                f"{self._layout.folder}: {self._free_octets} octets are free, {settings.free_limit_octets} must "
-                "stay free; make room on the disk, mail is accepted again by itself"
-            )
 
     def _run(self, function: Callable[..., bytes], *arguments: Any) -> Awaitable[bytes]:
         self._ensure_open()
