@@ -11,7 +11,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -28,9 +27,6 @@ CLOSING_SECONDS: Final = 20.0  # once a drain is over: last answers of next hops
 COLLECTED_AFTER: Final = (20_000, 20, 20)
 """A session is a few dozen objects and a ring of them: at 700, Python's default, every tenth message pays for a look at
 all that stand."""
-SWITCH_SECONDS: Final = 50e-6
-"""A commit asks for the interpreter's lock some twenty times. A loop that is never idle gives it up often, too short to
-be taken, and each time Python's 5 ms begin anew: under a flood of commands a commit took 400 ms."""
 SHOW_STACKS: Final = signal.SIGUSR2
 BE_REPLACED: Final = signal.SIGUSR1  # HAND_OVER, for those whose leader is gone
 
@@ -64,7 +60,6 @@ def run(link: socket.socket, leash: socket.socket, make: Callable[[], Body]) -> 
     faulthandler.enable()
     faulthandler.register(SHOW_STACKS, all_threads=True)
     gc.set_threshold(*COLLECTED_AFTER)
-    sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_Process(link, leash).live(make))
 
