@@ -9,8 +9,8 @@ from typing import Final
 
 TURN: Final = 5  # commands taken in a row: one read may bring thousands of them
 BREATH_SECONDS: Final = 50e-6
-"""The loop stands still before each turn. A flood never lets it be idle; it still gives up the interpreter's lock often,
-but for too short to be taken, and each time Python's 5 ms begin anew. A commit, which needs the lock some twenty times
+"""The loop stands still before each turn. A flood never lets it be idle; it does give up the interpreter's lock, often
+but too short to be taken, and each time Python's 5 ms begin anew. A commit, which needs the lock some twenty times
 in its own thread, then took 400 ms."""
 
 
