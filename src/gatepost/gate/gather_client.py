@@ -5,7 +5,7 @@ All that is asked of `standing` about a new connection is one tally, made by whi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,7 @@ from gatepost.policy.checks import client_banned, client_connections, client_rat
 from gatepost.policy.engine import Policy
 from gatepost.policy.facts import ConnectFacts, Service
 from gatepost.policy.findings import ArrivalWaits, Ban, ConnectionCounts, Listing, Unavailable
-from gatepost.standing.port import Charge, Enter, Level, Noted, Operation, Peek, Rate, Result, StandingError
+from gatepost.standing.port import Charge, Enter, Noted, Operation, Peek, Rate, Result, StandingError
 
 if TYPE_CHECKING:
     from gatepost.gate.session import GateSession
@@ -33,12 +33,44 @@ TLS_IS_OPTIONAL: Final = frozenset({"mx", "lmtp"})
 class Plan(msgspec.Struct, frozen=True):
     """What is asked of `standing` about a connection to one service, by the modes of the checks that read it.
 
-    rates: of an address and of a network, None where `client.rate` is off.
+    asks_tls: whether a TLS handshake with the peer failed. rates: of an address and of a network, None where
+    `client.rate` is off.
     """
 
     asks_bans: bool
+    asks_tls: bool
     counts: bool
     rates: tuple[Rate, Rate] | None
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What one tally is to tell of a new connection: how many there are at once for each of `counted`, the version of
+    the bans, whether a TLS handshake failed, and how the rates stand, in this order."""
+
+    operations: tuple[Operation, ...]
+    counted: tuple[str, ...]
+    asks_bans: bool
+    asks_tls: bool
+
+    def read(self, results: Sequence[Any]) -> Arrival:
+        """The results of `operations`."""
+        at = len(self.counted)
+        counts = results[:at]
+        version: bytes | None = None
+        tls_failed: bool | None = None
+        if self.asks_bans:
+            version = results[at]
+            at += 1
+        if self.asks_tls:
+            tls_failed = results[at] is not None
+            at += 1
+        waits = [level.wait for level in results[at:]]
+        return Arrival(
+            version,
+            ConnectionCounts(counts[0], counts[-2], counts[-1]) if counts else NOT_COUNTED,
+            ArrivalWaits(*waits) if waits else NO_WAITS,
+            tls_failed,
+        )
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -116,15 +148,17 @@ def _arrival(session: GateSession) -> Any:
     known = session.arrival
     if known is not None:
         return known
-    left = [] if session.only_asks else session.parts.departures.take()
-    operations = _operations(session)
+    facts, only_asks = session.facts, session.only_asks
+    left = [] if only_asks else session.parts.departures.take()
+    asked = _asked(_plan(session.parts.policy, facts.service), session.peer.ip, facts.trusted, only_asks)
+    session.counted = asked.counted
 
     def told(results: list[Result]) -> Arrival:
-        session.arrival = arrival = _read(operations, results[len(left) :])
+        session.arrival = arrival = asked.read(results[len(left) :])
         return arrival
 
     try:
-        result = then(session.parts.standing.tally(left + operations, session.parts.clock.unix()), told)
+        result = then(session.parts.standing.tally([*left, *asked.operations], session.parts.clock.unix()), told)
     except StandingError as error:
         session.arrival = unknown = Unavailable(str(error))
         return unknown
@@ -138,58 +172,31 @@ def _plan(policy: Policy, service: Service) -> Plan:
     rates = tuple(Rate(quota.units, quota.period) for quota in (settings.per_address, settings.per_prefix))
     return Plan(
         policy.mode(client_banned.NAME, service) != "off",
+        service in TLS_IS_OPTIONAL,
         policy.mode(client_connections.NAME, service) != "off",
         (rates[0], rates[1]) if policy.mode(client_rate.NAME, service) != "off" else None,
     )
 
 
-def _operations(session: GateSession) -> list[Operation]:
-    """What is asked and counted; with `only_asks` nothing is counted. `trusted` peers and programs of this machine are
-    under no ban and no rate."""
-    plan, ip = _plan(session.parts.policy, session.facts.service), session.peer.ip
-    operations: list[Operation] = []
-    if plan.counts and not session.only_asks:
-        operations += [Enter(key) for key in session.counted_keys()]
-    if ip and not session.facts.trusted:
-        operations += _of_stranger(plan, ip, session.facts.service in TLS_IS_OPTIONAL, session.only_asks)
-    return operations
-
-
 @lru_cache(maxsize=4096)
-def _of_stranger(plan: Plan, ip: str, may_start_tls: bool, only_asks: bool) -> tuple[Operation, ...]:
-    operations: list[Operation] = []
-    if plan.asks_bans:
+def _asked(plan: Plan, ip: str, is_trusted: bool, only_asks: bool) -> Asked:
+    """With `only_asks` nothing is counted. `trusted` peers and programs of this machine are under no ban and no
+    rate."""
+    counted: tuple[str, ...] = ()
+    if plan.counts and not only_asks:
+        counted = (f"conn:ip:{ip}", f"conn:net:{prefix_of(ip)}", "conn:all") if ip else ("conn:unix", "conn:all")
+    operations: list[Operation] = [Enter(key) for key in counted]
+    is_stranger = bool(ip) and not is_trusted
+    asks_bans, asks_tls = is_stranger and plan.asks_bans, is_stranger and plan.asks_tls
+    if asks_bans:
         operations.append(VERSION)
-    if may_start_tls:
+    if asks_tls:
         operations.append(Noted(tls_failed_key(ip)))
-    if plan.rates is not None:
+    if is_stranger and plan.rates is not None:
         keys = f"arrive:ip:{ip}", f"arrive:net:{prefix_of(ip)}"
         for key, rate in zip(keys, plan.rates, strict=True):
             operations.append(Peek(key, rate) if only_asks else Charge(key, rate, 1, True))
-    return tuple(operations)
-
-
-def _read(operations: list[Operation], results: list[Result]) -> Arrival:
-    version: bytes | None = None
-    tls_failed: bool | None = None
-    counts: list[int] = []
-    waits: list[float] = []
-    for operation, result in zip(operations, results, strict=True):
-        if operation is VERSION:
-            assert not isinstance(result, Level | int)
-            version = result
-        elif type(operation) is Noted:
-            tls_failed = result is not None
-        elif isinstance(result, Level):
-            waits.append(result.wait)
-        elif isinstance(result, int):
-            counts.append(result)
-    return Arrival(
-        version,
-        ConnectionCounts(counts[0], counts[-2], counts[-1]) if counts else NOT_COUNTED,
-        ArrivalWaits(*waits) if waits else NO_WAITS,
-        tls_failed,
-    )
+    return Asked(tuple(operations), counted, asks_bans, asks_tls)
 
 
 def tls_failed_key(ip: str) -> str:

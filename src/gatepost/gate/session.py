@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
@@ -28,7 +29,7 @@ from gatepost.gate.shared import Shared
 from gatepost.gate.shedding import CONNECTIONS
 from gatepost.mail.address import Path
 from gatepost.mail.header import HeaderSection
-from gatepost.mail.network import holder_of, is_loopback, prefix_of
+from gatepost.mail.network import NetworkSet, holder_of, is_loopback
 from gatepost.mail.reply import Reply
 from gatepost.policy.checks.client_connections import FULL
 from gatepost.policy.facts import SUBMISSION, Facts, Service, SessionFacts, Stage
@@ -47,6 +48,12 @@ MAX_RECORDED_VERDICTS = 200  # an event is bounded; a session may greet and log 
 _LAYING: Final[set[asyncio.Task[None]]] = set()  # a task that nobody holds may vanish before it has run
 
 
+@lru_cache(maxsize=8192)
+def _listed(trusted: NetworkSet, relay_networks: NetworkSet, ip: str) -> tuple[bool, bool]:
+    """Whether `ip` is in each of them; "" (a unix socket) is trusted."""
+    return not ip or ip in trusted, ip in relay_networks
+
+
 class GateSession:
     """One peer. `facts` is what is known of it now; whoever learns more replaces it (`know`).
 
@@ -61,18 +68,19 @@ class GateSession:
     seal_choices: by recipient, the keys that the message is to be encrypted to.
     spf: the last result, and what it is about.
     only_asks: nothing is counted, gatherers only read (a question what would be decided).
+    counted: the keys under which this connection counts, until `end` takes it back.
     expel: ends the session with a reply, as soon as what is under way is answered; None while there is no connection.
     """
 
     __slots__ = (
         "_client",
-        "_counted",
         "_is_named_by_proxy",
         "_is_summed",
         "arrival",
         "attempt",
         "body_at",
         "content",
+        "counted",
         "evaluated",
         "expel",
         "facts",
@@ -113,7 +121,7 @@ class GateSession:
         self.shared: dict[str, Shared | None] = {}
         self.resolved: tuple[Path, Resolution] | None = None
         self.spf: Kept | None = None
-        self._counted: tuple[str, ...] = ()
+        self.counted: tuple[str, ...] = ()
         self._is_named_by_proxy = False
         self._is_summed = False
         self._client: EventClient | None = None
@@ -121,6 +129,7 @@ class GateSession:
 
     def _first_facts(self) -> SessionFacts:
         parts, peer, tls = self.parts, self.peer, self.tls
+        is_trusted, may_relay = _listed(parts.trusted, parts.relay_networks, peer.ip)
         # A local program is who the kernel says it is: its user submits under the host's name.
         is_local = bool(peer.user) and peer.service in SUBMISSION
         return SessionFacts(
@@ -130,11 +139,11 @@ class GateSession:
             hostname=parts.hostname,
             client_ip=peer.ip,
             client_port=peer.port,
-            trusted=not peer.ip or peer.ip in parts.trusted,
+            trusted=is_trusted,
             # Behind a proxy "this machine" says nothing about the client.
             is_loopback=not peer.direct and is_loopback(peer.ip),
             # A proxy that could not name its client gives it none of its own rights.
-            network_may_relay=peer.ip in parts.relay_networks and peer.direct != peer.ip,
+            network_may_relay=may_relay and peer.direct != peer.ip,
             tls_version=tls.version if tls else "",
             tls_cipher=tls.cipher if tls else "",
         )
@@ -266,22 +275,14 @@ class GateSession:
         if len(self.evaluated) < MAX_RECORDED_VERDICTS:
             self.evaluated.extend(decision.evaluated)
 
-    # --- connection counts ---------------------------------------------------------------------------------------
-
-    def counted_keys(self) -> tuple[str, ...]:
-        """The keys under which this connection counts, from now on; `end` takes it back."""
-        ip = self.peer.ip
-        self._counted = (f"conn:ip:{ip}", f"conn:net:{prefix_of(ip)}", "conn:all") if ip else ("conn:unix", "conn:all")
-        return self._counted
-
     def end(self) -> None:
         """The connection is over."""
         self.expel = None
         self.parts.present.discard(self)
-        if self._counted:
-            leave: list[Operation] = [Leave(key) for key in self._counted]
+        if self.counted:
+            leave: list[Operation] = [Leave(key) for key in self.counted]
             self.parts.departures.leave(leave + left_to_count(self))
-            self._counted = ()
+            self.counted = ()
 
     # --- the record ----------------------------------------------------------------------------------------------
 

@@ -59,20 +59,62 @@ def mends_line_ends(gate: GateSession) -> bool:
 def current_offer(gate: GateSession, parts: IntakeParts, listener: ListenerSettings, *, starttls: bool) -> Offer:
     """What this peer may use now. starttls: TLS can be had, and is not there yet."""
     facts = gate.facts
-    plan = _plan(gate.parts.policy, facts.service)
+    rights = (facts.trusted, facts.network_may_relay, facts.login, facts.certificate, facts.grant, facts.granted)
+    offer, may_log_in = _offer(
+        gate.parts.policy,
+        facts.service,
+        facts.hostname,
+        facts.client_ip,
+        rights,
+        parts.recipient_limits.get(facts.service),
+        starttls,
+        listener.xclient,
+    )
+    return msgspec.structs.replace(offer, auth=offered_mechanisms(gate)) if may_log_in else offer
+
+
+_Rights = tuple[bool, bool, str, str, str, tuple[str, ...]]
+"""What the facts of a session say of: trusted, network_may_relay, login, certificate, grant, granted."""
+
+
+@lru_cache(maxsize=4096)
+def _offer(
+    policy: Policy,
+    service: Service,
+    hostname: str,
+    client_ip: str,
+    rights: _Rights,
+    rcptmax: int | None,
+    starttls: bool,
+    xclient: bool,
+) -> tuple[Offer, bool]:
+    """The offer to a peer, AUTH left out, and whether it may use that: the same for each of its connections."""
+    trusted, network_may_relay, login, certificate, grant, granted = rights
+    facts = SessionFacts(
+        service=service,
+        hostname=hostname,
+        client_ip=client_ip,
+        trusted=trusted,
+        network_may_relay=network_may_relay,
+        login=login,
+        certificate=certificate,
+        grant=grant,
+        granted=granted,
+    )
+    plan = _plan(policy, service)
     may_use = plan.may_use
-    return Offer(
+    offer = Offer(
         hostname=facts.hostname,
         lmtp=facts.service == "lmtp",
         size_limit_octets=0 if plan.sizes is None else plan.sizes.at_most(facts),
         starttls=starttls,
-        auth=offered_mechanisms(gate) if may_use("AUTH", facts) else (),
-        rcptmax=parts.recipient_limits.get(facts.service),
+        rcptmax=rcptmax,
         expn=facts.may_relay_by is not None and may_use("EXPN", facts),
         smtputf8=may_use("SMTPUTF8", facts),
         chunking=may_use("CHUNKING", facts) and not plan.mends_line_ends(facts),  # a chunk's octets count as sent
         dsn=may_use("DSN", facts),
-        xclient=listener.xclient and facts.trusted,
+        xclient=xclient and facts.trusted,
         # Old programs write "MAIL FROM: bob@example.org". From peers that are known it is no sign of evil.
         strict=not (facts.trusted or facts.may_relay_by or facts.granted),
     )
+    return offer, may_use("AUTH", facts)
