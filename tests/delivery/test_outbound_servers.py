@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path as File
 from typing import Any
 
@@ -193,7 +193,8 @@ async def listening(sink: Sink, kind: type[SMTP] = SMTP, **options: Any) -> Asyn
         listener.close()
         for server in servers:
             if isinstance(server.transport, asyncio.Transport):
-                server.transport.abort()
+                with suppress(AttributeError):  # Python 3.11.2 aborts no TLS connection that is gone already
+                    server.transport.abort()
         await asyncio.sleep(0)
 
 

@@ -178,9 +178,8 @@ def verify(config: ConfigFile = None, as_json: AsJson = False) -> None:
     elif problems:
         output.rows(problems, ("file", "line", "problem"), "")
     else:
-        output.done(
-            f"{days} days are as they were written. That nothing is missing at the end, only a copy elsewhere shows."
-        )
+        whole = "1 day is as it was written" if days == 1 else f"{days} days are as they were written"
+        output.done(f"{whole}. That nothing is missing at the end, only a copy elsewhere shows.")
     if problems:
         raise typer.Exit(1)
 
