@@ -220,10 +220,10 @@ class GateSession:
         # Who cannot be looked up now is asked for again at the greeting.
         if verdict is not None:
             return decided
-        recognised = self.recognise()
+        waits = self.recognise()
         if self.parts.grants is not None:
-            recognised = then(recognised, lambda _: look(self))
-        return then(recognised, lambda _: decided)
+            waits = look(self) if waits is None else then(waits, lambda _: look(self))
+        return decided if waits is None else then(waits, lambda _: decided)
 
     def _summed(self, verdict: Verdict, evaluated: Evaluated) -> str:
         """The ID of the event that counts this refused peer with others, "" if it has its own."""

@@ -5,7 +5,7 @@ Not here: how a message is kept (`intake.keeping`), and what a transaction is ma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from gatepost.intake.session import SmtpSession
 
 
+SENDER_OK: Final = Reply(250, "2.1.0", "Sender ok")
+RECIPIENT_OK: Final = Reply(250, "2.1.5", "Recipient ok")
+
+
 class Mailing:
     """One transaction after the other. transaction: the open one, read only. idle: commands since the last recipient
     that was accepted, as whoever has commands counts them."""
@@ -48,7 +52,8 @@ class Mailing:
     def mail(self, command: Mail, waiting: tuple[Verdict, ...]) -> Any:
         """The reply to MAIL. waiting: verdicts on a stranger that wait for the message."""
         self.end("")
-        return then(choose(self._gate, command.reverse_path), lambda _: self._from(command, waiting))
+        chosen = choose(self._gate, command.reverse_path)
+        return self._from(command, waiting) if chosen is None else then(chosen, lambda _: self._from(command, waiting))
 
     def _from(self, command: Mail, waiting: tuple[Verdict, ...]) -> Any:
         if self._gate.facts.may_relay_by is not None:
@@ -80,7 +85,7 @@ class Mailing:
             return answer_after(self._session.wire, decision, self._keeper.recorded(transaction, reply))
         transaction.ledger.begin(facts)
         self.transaction = transaction
-        return answer_after(self._session.wire, decision, Reply(250, "2.1.0", "Sender ok"))
+        return answer_after(self._session.wire, decision, SENDER_OK)
 
     def rcpt(self, command: Rcpt, carried: tuple[Verdict, ...]) -> Any:
         """The reply to RCPT. carried: refusals of a stranger that wait for it."""
@@ -133,7 +138,7 @@ class Mailing:
         transaction.add_recipient(facts.forward_path, str(facts.resolution))
         transaction.ledger.accept(facts)
         self.idle = 0
-        return answer_after(self._session.wire, decision, Reply(250, "2.1.5", "Recipient ok"))
+        return answer_after(self._session.wire, decision, RECIPIENT_OK)
 
     # --- content -------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from gatepost.mail.text import printable
 MAX_REPLY_LINE_OCTETS: Final = 512  # RFC 5321 §4.5.3.1.5, CRLF included
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, cache_hash=True):
     """One SMTP reply.
 
     code: 200-599. esc: the enhanced status code of RFC 3463 ("5.7.1"), or "" where RFC 2034 wants none (greeting,

@@ -15,7 +15,7 @@ from gatepost.protocol.smtp.parameters import Dialect
 from gatepost.protocol.smtp.xclient import ATTRIBUTES
 
 
-class Offer(msgspec.Struct, frozen=True):
+class Offer(msgspec.Struct, frozen=True, cache_hash=True):
     """What is offered to one peer at one moment: never more than is implemented, nothing before its time.
 
     hostname: ours. lmtp: LHLO is answered instead of EHLO. size_limit_octets: 0 for no fixed limit (RFC 1870 §4).
@@ -40,7 +40,7 @@ class Offer(msgspec.Struct, frozen=True):
 
     def greeting(self) -> Reply:
         """The 220 that opens the session; no version in it, no enhanced code (RFC 5321 §4.3.1, RFC 2034 §4)."""
-        return Reply(220, "", f"{self.hostname} {'LMTP' if self.lmtp else 'ESMTP'}")
+        return _greeting(self)
 
     def helo_reply(self) -> Reply:
         """The answer to an accepted HELO."""
@@ -82,6 +82,11 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 # Most peers are offered the same.
+@lru_cache(maxsize=64)
+def _greeting(offer: Offer) -> Reply:
+    return Reply(220, "", f"{offer.hostname} {'LMTP' if offer.lmtp else 'ESMTP'}")
+
+
 @lru_cache(maxsize=64)
 def _ehlo_reply(offer: Offer) -> Reply:
     return Reply(250, "", "\n".join([offer.hostname, *offer.keywords()]))

@@ -20,7 +20,7 @@ from gatepost.protocol.smtp.limits import MAX_ENVID_CHARACTERS, MAX_ORCPT_CHARAC
 from gatepost.protocol.smtp.xtext import decode_utf8_address, decode_xtext
 
 
-class Dialect(msgspec.Struct, frozen=True):
+class Dialect(msgspec.Struct, frozen=True, cache_hash=True):
     """What the parser takes: the protocol, how strict it is, and the extensions that are offered.
 
     lmtp: LHLO instead of HELO and EHLO. strict: False also takes paths without angle brackets, blanks after `FROM:`
