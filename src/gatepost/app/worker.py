@@ -37,7 +37,8 @@ LOGINS: Final = frozenset(("submission", "submissions", "pop3", "pop3s"))
 """Where users log in, and may be asked for a certificate."""
 HOUSEKEEPING_SECONDS: Final = 10.0  # sweeping what has ended, adopting spools that nobody holds
 DRAIN_TURN_SECONDS: Final = 0.05
-BECOMES_A_SESSION: Final = 3  # turns of the loop (uvloop: one), for a connection that was just accepted
+BECOMES_A_SESSION: Final = 3
+"""Turns of the loop, for a connection that was just accepted. uvloop needs one; plain asyncio's own server drops it."""
 WATCHING: Final = "watching"
 
 

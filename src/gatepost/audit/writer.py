@@ -134,17 +134,17 @@ class AuditWriter:
         lines, chain, chains = self._lines, self._chain, []
         lines.clear()
         for event in events:
-            chain = self._add_line(lines, event, now, chain)
-            chains.append(chain)
+            chain, chain_hex = self._add_line(lines, event, now, chain)
+            chains.append(chain_hex)
         self._faults("record.write")
         self._write(lines, len(events))
         self._faults("record.written")
         self._chain = chain
-        for event, value in zip(events, chains, strict=True):
-            event.chain = value.hex()
+        for event, chain_hex in zip(events, chains, strict=True):
+            event.chain = chain_hex
 
-    def _add_line(self, lines: bytearray, event: Event, now: float, chain: bytes) -> bytes:
-        """The chain value of the event's line, which is behind `lines` now."""
+    def _add_line(self, lines: bytearray, event: Event, now: float, chain: bytes) -> tuple[bytes, str]:
+        """The chain value of the event's line, which is behind `lines` now; and the same in hex."""
         if not event.id:
             event.id = self._ids.new()
         event.time = self._stamp(now)
@@ -158,8 +158,9 @@ class AuditWriter:
         del buffer[-1:]  # the closing brace
         chain = link(chain, buffer)
         lines += buffer
-        lines += MARK + chain.hex().encode() + END
-        return chain
+        chain_hex = chain.hex()
+        lines += MARK + chain_hex.encode() + END
+        return chain, chain_hex
 
     def _encode(self, event: Event, buffer: bytearray) -> None:
         try:
