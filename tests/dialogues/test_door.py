@@ -168,6 +168,22 @@ async def test_a_client_that_xclient_names_and_that_is_banned_ends_the_session()
     assert not any(desk.standing._at_once.values())
 
 
+async def test_xclient_is_for_trusted_peers_only_whatever_the_listener_takes() -> None:
+    """Else anybody could say who he is, and get out of a ban or into a network that may relay."""
+    desk = Desk(trusted=("127.0.0.1/32",))
+    stranger = desk.connect(ip=IP, xclient=True)
+    assert await stranger.read() == ["220 mx.example.org ESMTP"]
+    assert "XCLIENT" not in await stranger.line("EHLO client.example.net")
+    assert (await stranger.line("XCLIENT ADDR=127.0.0.1")).startswith("500 5.5.2")
+    await stranger.line("QUIT")
+    stranger.hang_up()
+    (session,) = desk.recorder.of("smtp.session")
+    assert session.client.ip == IP
+    trusted = desk.connect(ip="127.0.0.1", xclient=True)
+    assert await trusted.read() == ["220 mx.example.org ESMTP"]
+    assert "XCLIENT" in await trusted.line("EHLO proxy.example.net")
+
+
 async def test_pop3_hears_the_same_in_its_own_words() -> None:
     tables = client_access.Settings(deny=("192.0.2.0/24",))
     counter = Counter(policy={"client.access": tables})
