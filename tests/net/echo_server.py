@@ -5,7 +5,7 @@
 
 FOLDER/settings.json: {"places": {key: address}, "workers": 2, "broken": "", "worker_fails": false, "version": "a",
 "starts_in": 0}.
-Lines: "who" answers version, number and process; "die" ends the worker, "hang" stops its event loop.
+Lines: "who" answers version, number and process; "die" ends the worker, "hang" says so and stops its event loop.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class EchoBody:
                 if line == "die":
                     os._exit(3)
                 if line == "hang":
+                    writer.write(b"hanging\n")
                     time.sleep(600)  # noqa: ASYNC251 - that is what hanging means
                 writer.write(f"{self._about if line == 'who' else line}\n".encode())
         except OSError:

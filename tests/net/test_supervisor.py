@@ -39,7 +39,7 @@ def test_the_others_serve_while_one_hangs_and_the_hanging_one_is_killed_and_repl
     with serving(tmp_path) as server:
         hanging = server.connect()
         _, number, pid = hanging.who()
-        hanging.send("hang")
+        assert hanging.say("hang") == "hanging"  # from now on it takes no connection, not even one
         assert pid not in {server.connect().who()[2] for _ in range(5)}
         eventually(lambda: server.workers()[str(number)] not in (0, pid))
         assert not is_alive(pid)
